@@ -1,0 +1,31 @@
+"""The one mutable cell: what is published now. The monitor writes it, everybody else reads it."""
+
+import time
+from collections.abc import Callable
+
+from healthagent.decide import expire, valid_until
+from healthagent.model import Publication
+
+__all__ = ["Board"]
+
+
+class Board:
+    """`current()` is always the same object until something changes: renderers may keep what they made of it."""
+
+    def __init__(self, publication: Publication, max_age_seconds: float, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self.publish(publication, max_age_seconds)
+
+    def publish(self, publication: Publication, max_age_seconds: float) -> None:
+        self._publication, self._told, self._max_age = publication, publication, max_age_seconds
+        self._valid_until = valid_until(publication, max_age_seconds)
+
+    def current(self) -> Publication:
+        """What may be told now: verdicts on facts older than max_age have fallen, whatever the monitor does."""
+        now = self._clock()
+        if now > self._valid_until:
+            self._told = expire(self._publication, self._max_age, now)
+            # once expired, only the passing of stale's own limit can change it again
+            later = valid_until(self._told, self._max_age)
+            self._valid_until = later if later > now else float("inf")
+        return self._told

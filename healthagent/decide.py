@@ -1,0 +1,127 @@
+"""The role table as data, and gates -> verdict."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from healthagent import gates
+from healthagent.assess import reason_of
+from healthagent.damping import Pulse
+from healthagent.gates import View
+from healthagent.model import Base, Finding, Gate, Outcome, Publication, Role, Status, Verdict
+from healthagent.reasons import Reason, State
+
+__all__ = ["CONNECTION", "decide", "examine", "expire"]
+
+FULL_WEIGHT, CAPPED_WEIGHT = 100, 1
+Questions = tuple[tuple[Gate, Callable[[View], Finding]], ...]
+
+# Asked of every sample, of one without facts too.
+CONNECTION: Questions = (
+    (Gate.FRESH, gates.fresh),
+    (Gate.REACHABLE, gates.reachable),
+    (Gate.ANSWERING, gates.answering),
+    (Gate.LOGIN, gates.login),
+    (Gate.ROOM, gates.room),
+)
+_MEMBER: Questions = (
+    (Gate.WSREP_ON, gates.wsrep_on),
+    (Gate.PRIMARY_COMPONENT, gates.primary_component),
+    (Gate.READY, gates.ready),
+    (Gate.ACCEPTING, gates.accepting),
+)
+_SERVING: Questions = (
+    *_MEMBER,
+    (Gate.STATE, gates.state),
+    (Gate.DONOR, gates.donor),
+    (Gate.DESYNC, gates.desync),
+)
+GALERA: dict[Base, Questions] = {
+    Base.ANY: _SERVING,
+    Base.SYNCED: (*_MEMBER, (Gate.STATE, gates.synced)),
+    Base.READER: (*_SERVING, (Gate.EXCLUDE_WRITER, gates.exclude_writer)),
+    Base.CANDIDATE: (*_SERVING, (Gate.WRITABLE, gates.writable)),
+    Base.WRITER: (*_SERVING, (Gate.WRITABLE, gates.writable)),
+}
+_REPLICA: Questions = (
+    (Gate.REPLICA_THREADS, gates.replica_threads),
+    (Gate.LAG, gates.lag),
+    (Gate.REPLICA_ERROR, gates.replica_error),
+)
+_PRIMARY: Questions = (
+    (Gate.WRITABLE, gates.writable),
+    (Gate.ASYNC_WRITER, gates.async_writer),
+)
+ASYNC: dict[Base, Questions] = {
+    # up where candidate or reader is up; a candidate has no source and is writable, so it passes these as well
+    Base.ANY: _REPLICA,
+    Base.SYNCED: ((Gate.STATE, gates.not_galera),),
+    Base.READER: (*_REPLICA, (Gate.EXCLUDE_WRITER, gates.exclude_writer)),
+    Base.CANDIDATE: _PRIMARY,
+    Base.WRITER: _PRIMARY,
+}
+
+
+def examine(view: View) -> tuple[Finding, ...]:
+    """What every gate of the view's role finds; without facts only the connection's gates are asked."""
+    found = tuple(question(view) for _, question in CONNECTION)
+    table = GALERA if view.trail.galera else ASYNC
+    about_facts = table[view.role.base]
+    if view.snapshot.server is None:
+        return found + tuple(Finding(gate=gate, outcome=Outcome.UNSEEN) for gate, _ in about_facts)
+    return found + tuple(question(view) for _, question in about_facts)
+
+
+def decide(role: Role, pulses: Mapping[Gate, Pulse], state: State) -> Verdict:
+    """Up if no gate is down. An `up` carries the reasons of what caps it and of what is only being held."""
+    fatal = [pulse for pulse in pulses.values() if pulse.effect is Outcome.FAIL]
+    if fatal or Gate.FRESH not in pulses:
+        reasons = _in_order(fatal, state) or (Reason.UNKNOWN,)
+        return Verdict(role=role.name, status=Status.DOWN, weight=0, state=state, reasons=reasons)
+    capped = [pulse for pulse in pulses.values() if pulse.effect is Outcome.CAP]
+    held = [pulse for pulse in pulses.values() if pulse.finding.bad and pulse.effect is Outcome.PASS]
+    return Verdict(
+        role=role.name,
+        status=Status.UP,
+        weight=CAPPED_WEIGHT if capped else FULL_WEIGHT,
+        state=state,
+        reasons=_in_order(capped + held, state),
+    )
+
+
+def _in_order(pulses: list[Pulse], state: State) -> tuple[Reason, ...]:
+    """In the gates' order, each once, the one that names the state first: a balancer shows only the first."""
+    reasons = dict.fromkeys(pulse.cause.reason or Reason.UNKNOWN for pulse in pulses)
+    return tuple(sorted(reasons, key=lambda reason: reason is not reason_of(state)))
+
+
+def expire(publication: Publication, max_age_seconds: float, now: float) -> Publication:
+    """The publication as it may be told at `now`: facts older than max_age never serve.
+
+    `stale` means that no probe at all has ended for so long; where probes end but bring nothing, the verdict falls
+    with the reasons that it was holding.
+    """
+    snapshot = publication.snapshot
+    if snapshot is None or now <= valid_until(publication, max_age_seconds):
+        return publication
+    stale = now - snapshot.ended_at > max_age_seconds
+    state = State.STALE if stale else publication.state
+    told = {name: _expired(verdict, state, stale=stale) for name, verdict in publication.verdicts.items()}
+    return replace(publication, state=state, verdicts=told)
+
+
+def valid_until(publication: Publication, max_age_seconds: float) -> float:
+    """Until when the publication may be told as it is."""
+    snapshot, facts = publication.snapshot, publication.facts
+    if snapshot is None:
+        return float("inf")
+    serving = any(verdict.status is not Status.DOWN for verdict in publication.verdicts.values())
+    source = facts if serving and facts is not None else snapshot
+    return source.ended_at + max_age_seconds
+
+
+def _expired(verdict: Verdict, state: State, *, stale: bool) -> Verdict:
+    if stale:
+        return replace(verdict, status=Status.DOWN, weight=0, state=state, reasons=(Reason.STALE,))
+    if verdict.status is Status.DOWN:
+        return verdict
+    return replace(verdict, status=Status.DOWN, weight=0, reasons=verdict.reasons or (reason_of(state),))

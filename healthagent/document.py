@@ -1,0 +1,133 @@
+"""A YAML file -> plain settings with their lines, and every problem of form that it has."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from healthagent.errors import ConfigError, Problem
+from healthagent.schema import SECTIONS, TOP_LEVEL, Setting
+
+__all__ = ["Document", "read"]
+
+
+@dataclass(slots=True)
+class Document:
+    """`settings` has every key, defaults filled in, but `roles` as written: name -> key -> value."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def given(self, path: str) -> bool:
+        return path in self.lines
+
+    def wrong(self, path: str, says: str) -> None:
+        """A problem with the setting `path`, at its line or at that of what holds it."""
+        line = next((self.lines[p] for p in (path, path.rpartition(".")[0]) if p in self.lines), None)
+        self.problems.append(Problem(path, line, says))
+
+
+def read(path: Path | None) -> Document:
+    """The document in `path`, or an empty one. ConfigError for what cannot be read as YAML at all."""
+    document = Document()
+    top = _mapping(_compose(path), "", document) if path is not None else {}
+    for name, settings in SECTIONS.items():
+        node = top.pop(name, None)
+        given = _mapping(node, name, document) if node is not None else {}
+        document.settings[name] = {key: _take(given, name, key, item, document) for key, item in settings.items()}
+        _unknown(given, name, tuple(settings), document)
+    for key, setting in TOP_LEVEL.items():
+        document.settings[key] = _take(top, "", key, setting, document)
+    roles = top.pop("roles", None)
+    named = _mapping(roles, "roles", document) if roles is not None else {}
+    document.settings["roles"] = {
+        name: {key: _construct(value) for key, value in _mapping(node, f"roles.{name}", document).items()}
+        for name, node in named.items()
+    }
+    _unknown(top, "", (*SECTIONS, *TOP_LEVEL, "roles"), document)
+    return document
+
+
+def _compose(path: Path) -> yaml.Node | None:
+    source = str(path)
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(source, (Problem("", None, f"cannot be read: {error.strerror}"),)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(source, (Problem("", None, f"is not UTF-8 text (byte {error.start})"),)) from error
+    if not text.strip():
+        # a truncated write looks like this; silently falling back to defaults would change every answer
+        raise ConfigError(source, (Problem("", 1, "is empty; write {} (or a comment) to run with the defaults"),))
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        says = f"is not valid YAML: {error.problem or error.context}"
+        if mark is not None and "\\t" in str(error.problem):
+            says += " (YAML is indented with spaces, never tabs)"
+        raise ConfigError(source, (Problem("", mark.line + 1 if mark else None, says),)) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(source, (Problem("", None, f"is not valid YAML: {error}"),)) from error
+    except RecursionError as error:
+        raise ConfigError(source, (Problem("", None, "is nested too deeply"),)) from error
+
+
+def _mapping(node: yaml.Node | None, path: str, document: Document) -> dict[str, yaml.Node]:
+    """Key -> node of a mapping; everything that is none, and every key written twice, is a problem."""
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"):
+        return {}
+    if path:
+        document.lines.setdefault(path, node.start_mark.line + 1)
+    if not isinstance(node, yaml.MappingNode):
+        says = f"must be a mapping (key: value), not {_describe(node)}"
+        document.problems.append(Problem(path, node.start_mark.line + 1, says))
+        return {}
+    found: dict[str, yaml.Node] = {}
+    for key_node, value in node.value:
+        key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else _describe(key_node)
+        dotted = f"{path}.{key}" if path else key
+        if key in found:
+            document.problems.append(Problem(dotted, key_node.start_mark.line + 1, "is written twice"))
+        document.lines[dotted] = key_node.start_mark.line + 1
+        found[key] = value
+    return found
+
+
+def _take(given: dict[str, yaml.Node], section: str, key: str, setting: Setting, document: Document) -> Any:
+    node = given.pop(key, None)
+    path = f"{section}.{key}" if section else key
+    value = _construct(node) if node is not None else None
+    if value is None:
+        document.lines.pop(path, None)  # `key:` without a value is the default
+        return setting.default
+    try:
+        return setting.kind(value)
+    except ValueError as error:
+        document.wrong(path, str(error) if setting.secret else f"{value!r}: {error}")
+        return setting.default
+
+
+def _unknown(left: dict[str, yaml.Node], section: str, known: tuple[str, ...], document: Document) -> None:
+    for key in left:
+        path = f"{section}.{key}" if section else key
+        document.wrong(path, f"unknown key; known here: {', '.join(known)}")
+
+
+def _construct(node: yaml.Node) -> Any:
+    """The node's plain value; what YAML cannot build (a bad date, a mapping as a key) stays the text that it is."""
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_document(node)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+        return _describe(node)
+    finally:
+        loader.dispose()
+
+
+def _describe(node: yaml.Node) -> str:
+    if isinstance(node, yaml.CollectionNode):
+        return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
+    return f"the value {node.value!r}"

@@ -1,0 +1,126 @@
+"""One connection to MariaDB. The only place that knows aiomysql's insides, so that they are watched in one spot."""
+
+import errno
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import aiomysql
+from pymysql.err import MySQLError
+
+from healthagent.model import Failure, FailureKind
+
+__all__ = ["Link", "failure_of"]
+
+# MariaDB's own numbers, https://mariadb.com/kb/en/mariadb-error-codes/
+LOGIN_CODES = frozenset({1044, 1045, 1129, 1130, 1251, 1275, 1698, 1820, 4151, 2059})
+LIMIT_CODES = frozenset({1040, 1203, 1226})
+HUNG_CODES = frozenset({1205, 1317, 1969})
+LOST_CODES = frozenset({2006, 2013, 1927, 1053})
+USER_LIMIT_CODE = 1226
+UNKNOWN_VARIABLE_CODE = 1193
+ACCESS_DENIED_CODE = 1227
+
+
+class Link(aiomysql.Connection):  # type: ignore[misc]
+    """A login with the session settings of a monitor: never waits for the cluster, never runs for long."""
+
+    greeted = False
+
+    async def _get_server_information(self) -> None:
+        await super()._get_server_information()
+        self.greeted = True
+
+    async def open(self, statement_seconds: float) -> None:
+        """Connects, logs in and prepares the session. The caller sets the deadline: the greeting may never come."""
+        await self._connect()
+        # wsrep_sync_wait: with it even `SELECT 1` fails with 1205 on a node without quorum
+        for setting in ("wsrep_sync_wait = 0", f"max_statement_time = {statement_seconds:g}"):
+            try:
+                await self.query(f"SET SESSION {setting}")
+            except MySQLError as error:
+                if error.args[0] != UNKNOWN_VARIABLE_CODE:
+                    raise
+
+    async def rows(self, statement: str) -> list[dict[str, Any]]:
+        """The rows of one statement by column name."""
+        cursor = await self.cursor(aiomysql.DictCursor)
+        await cursor.execute(statement)
+        return list(await cursor.fetchall())
+
+    async def ended(self) -> None:
+        """Returns when the server has closed the connection; to be awaited only while no statement runs."""
+        if self._reader is not None:
+            # nothing but an end (or an error packet right before it) comes unasked
+            await self._reader.read(1)
+
+    def server_pid(self) -> int | None:
+        """The process behind a Unix socket (SO_PEERCRED), None over TCP."""
+        peer = self._writer.get_extra_info("socket") if self._writer is not None else None
+        if peer is None or peer.family != socket.AF_UNIX:
+            return None
+        pid, _, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        return int(pid)
+
+    def abort(self) -> None:
+        """Drops the connection without a word to the server."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+        self.close()
+
+
+def failure_of(error: BaseException, *, abandoned: int) -> Failure:
+    """Any error of a connection or a statement -> what it means. `abandoned`: logins of ours that still hang."""
+    causes = _causes(error)
+    system = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno is not None), None)
+    if system is not None:
+        return Failure(kind=_kind_of_errno(system.errno), code=system.errno, message=str(system) or repr(system))
+    # aiomysql wraps what happens at the login into 2003: the innermost error is the server's own word
+    said = next((cause for cause in reversed(causes) if isinstance(cause, MySQLError) and _code(cause)), None)
+    if said is not None:
+        kind = _kind_of_code(_code(said), abandoned=abandoned)
+        return Failure(kind=kind, code=_code(said), message=str(said.args[-1]))
+    if any(isinstance(cause, EOFError | ConnectionError) for cause in causes):
+        return Failure(kind=FailureKind.LOST, message="the server closed the connection")
+    if any(isinstance(cause, OSError) for cause in causes):
+        return Failure(kind=FailureKind.REFUSED, message=str(error))
+    return Failure(kind=FailureKind.QUERY, message=f"{type(causes[-1]).__name__}: {causes[-1]}")
+
+
+def _causes(error: BaseException) -> Sequence[BaseException]:
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__
+    return causes
+
+
+def _code(error: BaseException) -> int | None:
+    code = error.args[0] if error.args else None
+    return code if isinstance(code, int) and code > 0 else None
+
+
+def _kind_of_errno(number: int | None) -> FailureKind:
+    # a full backlog of a Unix socket is EAGAIN, and what asyncio makes of it: the server is there and stuck
+    if number in (errno.EAGAIN, errno.EINVAL, errno.ENOTCONN, errno.ETIMEDOUT):
+        return FailureKind.TIMEOUT
+    if number in (errno.EACCES, errno.EPERM):
+        return FailureKind.LOGIN
+    return FailureKind.LOST if number in (errno.ECONNRESET, errno.EPIPE) else FailureKind.REFUSED
+
+
+def _kind_of_code(code: int | None, *, abandoned: int) -> FailureKind:
+    if code == USER_LIMIT_CODE and abandoned:
+        return FailureKind.TIMEOUT  # our own hanging logins fill our own limit
+    for kind, codes in (
+        (FailureKind.LOGIN, LOGIN_CODES),
+        (FailureKind.LIMIT, LIMIT_CODES),
+        (FailureKind.TIMEOUT, HUNG_CODES),
+        (FailureKind.LOST, LOST_CODES),
+        (FailureKind.REFUSED, {2002, 2003}),
+    ):
+        if code in codes:
+            return kind
+    return FailureKind.QUERY

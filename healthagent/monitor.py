@@ -1,0 +1,96 @@
+"""The loop: probe, judge, publish; wakes early when the server drops the connection; logs transitions only."""
+
+import asyncio
+import logging
+import time
+
+from healthagent.board import Board
+from healthagent.config import Config
+from healthagent.judge import judge, starting
+from healthagent.model import Publication, Snapshot
+from healthagent.pin import Pin
+from healthagent.probe import Probe
+
+__all__ = ["Monitor"]
+
+log = logging.getLogger("healthagent.monitor")
+
+# While a gate is about to turn, the answer may come as soon as its hold or rise is over.
+PENDING_INTERVAL_SECONDS = 0.1
+
+
+class Monitor:
+    """Owns the probe and the memory; the board is where its word is read."""
+
+    def __init__(self, config: Config, pin: Pin) -> None:
+        self._pin = pin
+        self._config = config
+        self._policy = pin.apply(config.policy)
+        self._memory = starting(self._policy, time.time())
+        self._probe = Probe(config.login, timeout_seconds=config.timeout_seconds)
+        self._reconfigured: Config | None = None
+        self._wake = asyncio.Event()
+        self.board = Board(self._memory.publication, self._policy.max_age_seconds)
+
+    def reconfigure(self, config: Config) -> None:
+        """Takes effect with the next sample; what was published stays until then."""
+        self._reconfigured = config
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                started = time.monotonic()
+                await self._adopt()
+                self._publish(await self._probe.sample())
+                await self._pause(started)
+        finally:
+            await self._probe.close()
+
+    async def _adopt(self) -> None:
+        config, self._reconfigured = self._reconfigured, None
+        if config is None:
+            return
+        before, self._config = self._config, config
+        if (config.login, config.timeout_seconds) != (before.login, before.timeout_seconds):
+            await self._probe.close()
+            self._probe = Probe(config.login, timeout_seconds=config.timeout_seconds)
+        self._policy = self._pin.apply(config.policy)
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        before = self._memory.publication
+        self._memory = judge(self._memory, snapshot, self._policy, time.time())
+        publication = self._memory.publication
+        if publication.galera and not self._policy.galera_pinned and self._pin.remember(snapshot):
+            self._policy = self._pin.apply(self._policy)
+        self.board.publish(publication, self._policy.max_age_seconds)
+        _log_transitions(before, publication)
+
+    async def _pause(self, started: float) -> None:
+        interval = self._config.interval_seconds
+        if self._memory.pending:
+            interval = min(interval, PENDING_INTERVAL_SECONDS)
+        waits = [asyncio.ensure_future(wait) for wait in (self._probe.ended(), self._wake.wait())]
+        try:
+            await asyncio.wait(
+                waits, timeout=max(0.0, started + interval - time.monotonic()), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+            self._wake.clear()
+
+
+def _log_transitions(before: Publication, after: Publication) -> None:
+    if before.state is not after.state or before.snapshot is None:
+        failure = after.snapshot.failure if after.snapshot is not None else None
+        detail = f" ({failure.message})" if failure is not None else ""
+        log.info("state %s -> %s%s", before.state.word, after.state.word, detail)
+    for name, verdict in after.verdicts.items():
+        old = before.verdicts.get(name)
+        if old is None or old.status is not verdict.status:
+            reasons = ",".join(reason.word for reason in verdict.reasons) or "none"
+            was = old.status.value if old is not None else "new"
+            log.info("role %s %s -> %s weight=%d reasons=%s", name, was, verdict.status.value, verdict.weight, reasons)

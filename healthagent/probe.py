@@ -1,0 +1,194 @@
+"""One kept connection, one deadline, and every failure becomes a Snapshot that says so."""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pymysql.err import MySQLError
+
+from healthagent import parse
+from healthagent.link import ACCESS_DENIED_CODE, failure_of
+from healthagent.model import Evidence, Failure, FailureKind, Replication, Snapshot
+from healthagent.process import ServerProcess
+from healthagent.session import Login, Session
+
+__all__ = ["Probe"]
+
+T = TypeVar("T")
+
+# Logins that hang are neither closed (a frozen server would keep them all) nor followed by ever more of their kind.
+MAX_ABANDONED = 2
+ABANDONED_SECONDS = 30.0
+GREETING_SECONDS = 0.1  # after an EOF on the kept connection; a living server greets within 10 ms
+EVIDENCE_SECONDS = 0.2
+DONOR_STATES = (2, 3)  # wsrep_local_state
+
+
+class UnansweredError(Exception):
+    """The deadline has passed. `after_eof`: the server had closed the kept connection right before."""
+
+    def __init__(self, message: str, *, after_eof: bool = False) -> None:
+        super().__init__(message)
+        self.after_eof = after_eof
+
+
+class Probe:
+    """Reads one server, again and again. Single flight: the owner awaits each `sample` before the next."""
+
+    def __init__(self, login: Login, *, timeout_seconds: float) -> None:
+        self._login = login
+        self._timeout = timeout_seconds
+        self._session: Session | None = None
+        self._abandoned: dict[asyncio.Task[Any], float] = {}
+        self._stuck_replication: asyncio.Task[Any] | None = None
+        self._process = ServerProcess(login.datadir, login.pid_file)
+        self._look: asyncio.Task[Evidence] | None = None
+        self._sequence = 0
+
+    async def sample(self) -> Snapshot:
+        """One probe. Ends within twice the timeout and never raises for anything the server does."""
+        started = time.monotonic()
+        self._sequence += 1
+        snapshot = Snapshot(sequence=self._sequence, ended_at=started)
+        try:
+            snapshot = await self._read(snapshot)
+        except UnansweredError as silence:
+            failure = Failure(kind=FailureKind.TIMEOUT, message=str(silence), silent_after_eof=silence.after_eof)
+            snapshot = replace(snapshot, failure=failure, evidence=await self._evidence(transfers=False))
+        except Exception as error:
+            # The boundary to the server: whatever it sends (a foreign protocol too) is a fact about it, not a bug.
+            self._drop()
+            failure = failure_of(error, abandoned=len(self._abandoned))
+            shut = failure.kind in (FailureKind.REFUSED, FailureKind.LOST)
+            evidence = await self._evidence(transfers=True) if shut else Evidence()
+            snapshot = replace(snapshot, failure=failure, evidence=evidence)
+        ended = time.monotonic()
+        return replace(snapshot, ended_at=ended, duration_seconds=ended - started)
+
+    async def ended(self) -> None:
+        """Returns when the server closes the kept connection: a reason to probe now. To await between samples."""
+        if self._session is None:
+            await asyncio.Event().wait()
+        else:
+            await self._session.ended()
+
+    async def close(self) -> None:
+        """Gives every connection back."""
+        self._drop()
+        tasks = list(self._abandoned)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, snapshot: Snapshot) -> Snapshot:
+        rows = await self._facts()
+        galera = parse.galera(rows)
+        donor = galera is not None and galera.local_state in DONOR_STATES
+        return replace(
+            snapshot,
+            server=parse.server(rows),
+            galera=galera,
+            replications=await self._replications(),
+            evidence=await self._evidence(transfers=True) if donor else Evidence(),
+        )
+
+    async def _facts(self) -> Mapping[str, object]:
+        deadline = time.monotonic() + self._timeout
+        if self._session is None:
+            return await self._login_and_read(deadline, greeting_seconds=self._timeout)
+        try:
+            return await self._within(self._session, self._session.facts(), deadline)
+        except UnansweredError:
+            raise
+        except Exception as error:
+            self._drop()
+            if failure_of(error, abandoned=0).kind is not FailureKind.LOST:
+                raise
+        # Somebody killed our session, or the server is gone. A new connection tells, at once.
+        try:
+            return await self._login_and_read(deadline, greeting_seconds=GREETING_SECONDS)
+        except UnansweredError as silence:
+            raise UnansweredError(str(silence), after_eof=True) from silence
+
+    async def _login_and_read(self, deadline: float, *, greeting_seconds: float) -> Mapping[str, object]:
+        await self._await_abandoned(deadline)
+        session = Session(self._login, statement_seconds=self._timeout)
+        rows = await self._within(session, session.facts(), deadline, greeting_seconds=greeting_seconds)
+        self._session = session
+        if self._login.local:
+            self._process.datadir = self._login.datadir or session.datadir
+            self._process.pid_file = self._login.pid_file or session.pid_file
+            self._process.adopt(session.server_pid)
+        return rows
+
+    async def _replications(self) -> tuple[Replication, ...] | None:
+        """With a deadline of its own: the statement waits behind a STOP SLAVE, and the other facts must not."""
+        if self._session is None or (self._stuck_replication is not None and not self._stuck_replication.done()):
+            return None
+        try:
+            work = self._session.replications()
+            return await self._within(self._session, work, time.monotonic() + self._timeout)
+        except UnansweredError:
+            self._stuck_replication = next(reversed(self._abandoned))
+        except Exception as error:
+            denied = isinstance(error, MySQLError) and error.args[:1] == (ACCESS_DENIED_CODE,)
+            if not denied:
+                self._drop()
+        return None
+
+    async def _within(
+        self, session: Session, work: Coroutine[Any, Any, T], deadline: float, *, greeting_seconds: float = 0.0
+    ) -> T:
+        """The result of `work`, or UnansweredError: then it is left alone with its session until the server speaks."""
+        task = asyncio.ensure_future(work)
+        try:
+            if greeting_seconds:
+                await asyncio.wait({task}, timeout=greeting_seconds)
+            if not greeting_seconds or session.greeted:
+                await asyncio.wait({task}, timeout=max(0.0, deadline - time.monotonic()))
+            if task.done():
+                return task.result()
+        finally:
+            if not task.done():
+                self._abandon(task, session)
+        raise UnansweredError(f"{self._login.where} did not answer in {self._timeout * 1000:.0f} ms")
+
+    def _abandon(self, task: asyncio.Task[Any], session: Session) -> None:
+        self._abandoned[task] = time.monotonic()
+        if session is self._session:
+            self._session = None
+
+        def forget(done: asyncio.Task[Any]) -> None:
+            del self._abandoned[done]
+            if not done.cancelled():
+                done.exception()  # it has been told already, as a timeout
+            session.close()
+
+        task.add_done_callback(forget)
+
+    async def _await_abandoned(self, deadline: float) -> None:
+        """While two logins hang, a third would only fill the account's limit: one of them must end first."""
+        now = time.monotonic()
+        for task, since in self._abandoned.items():
+            if now - since > ABANDONED_SECONDS:
+                task.cancel()
+        if len(self._abandoned) < MAX_ABANDONED:
+            return
+        await asyncio.wait(set(self._abandoned), timeout=max(0.0, deadline - now), return_when=asyncio.FIRST_COMPLETED)
+        if len(self._abandoned) >= MAX_ABANDONED:
+            raise UnansweredError(f"{len(self._abandoned)} connections to {self._login.where} still wait for an answer")
+
+    def _drop(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        self._session = None
+
+    async def _evidence(self, *, transfers: bool) -> Evidence:
+        """What /proc shows; unknown on another host, and where a look at /proc itself hangs (one at a time)."""
+        if not self._login.local or (self._look is not None and not self._look.done()):
+            return Evidence()
+        self._look = asyncio.ensure_future(asyncio.to_thread(self._process.look, transfers=transfers))
+        await asyncio.wait({self._look}, timeout=EVIDENCE_SECONDS)
+        return self._look.result() if self._look.done() else Evidence()

@@ -1,0 +1,164 @@
+"""What /proc shows of the database server: its process, and the state transfer scripts it has started.
+
+Reading a file of /proc can block (cmdline takes the memory lock of a process that may be dying), so `look` runs in a
+thread with a deadline. Everything here may be invisible (another host, hidepid, ProtectProc): then it is not known.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from healthagent.model import Evidence, ProcessState, Transfer
+
+__all__ = ["ServerProcess"]
+
+PROC = Path("/proc")
+SERVER_NAMES = ("mariadbd", "mysqld")
+SCRIPT_PREFIX = "wsrep_sst_"
+PF_EXITING = 0x4  # include/linux/sched.h; field 9 of /proc/PID/stat
+MAX_ANCESTORS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """The fields of /proc/PID/stat that matter; `started` (field 22) tells a reused pid."""
+
+    pid: int
+    name: str
+    letter: str
+    parent: int
+    flags: int
+    started: int
+
+
+class ServerProcess:
+    """Finds the server's process by what is known of it: the peer of our socket, its pid file, its datadir."""
+
+    def __init__(self, datadir: str | None = None, pid_file: str | None = None) -> None:
+        self.datadir = datadir
+        self.pid_file = pid_file
+        self._known: Stat | None = None
+        self._served: tuple[int, int] | None = None
+
+    def adopt(self, pid: int | None) -> None:
+        """The server that answers us now. None or 1 (a socket unit owns the socket): the pid file must tell."""
+        stat = read_stat(pid) if pid is not None and pid > 1 else self._find()
+        if stat is not None:
+            self._known, self._served = stat, (stat.pid, stat.started)
+
+    def look(self, *, transfers: bool) -> Evidence:
+        """The process now, and its transfers if asked. Blocks for as long as /proc does."""
+        before = self._known
+        stat = self._again(before) or self._find()
+        if stat is None:
+            return Evidence(process=ProcessState.GONE if before is not None else None)
+        self._known = stat
+        return Evidence(process=self._state(stat), transfers=self._transfers(stat) if transfers else None)
+
+    def _again(self, before: Stat | None) -> Stat | None:
+        stat = read_stat(before.pid) if before is not None else None
+        return stat if stat is not None and before is not None and stat.started == before.started else None
+
+    def _state(self, stat: Stat) -> ProcessState:
+        if stat.letter in "ZX" or stat.flags & PF_EXITING:
+            return ProcessState.EXITING
+        if stat.letter in "Tt":
+            return ProcessState.STOPPED
+        return ProcessState.ALIVE if self._served == (stat.pid, stat.started) else ProcessState.NEW
+
+    def _find(self) -> Stat | None:
+        if self.pid_file is not None:
+            stat = read_stat(_read_pid(Path(self.pid_file)))
+            if stat is not None and stat.name in SERVER_NAMES:
+                return stat
+        servers = [stat for stat in map(read_stat, _pids()) if stat is not None and stat.name in SERVER_NAMES]
+        ours = [stat for stat in servers if self._has_our_datadir(stat.pid) is True]
+        if ours:
+            return ours[0]
+        maybe = [stat for stat in servers if self._has_our_datadir(stat.pid) is None]
+        return maybe[0] if len(maybe) == 1 else None
+
+    def _has_our_datadir(self, pid: int) -> bool | None:
+        """By its working directory (mariadbd changes to its datadir), else its arguments; None: cannot be seen."""
+        if self.datadir is None:
+            return None
+        ours = os.path.realpath(self.datadir)
+        try:
+            return os.path.realpath((PROC / str(pid) / "cwd").readlink()) == ours
+        except OSError:
+            named = _option(_arguments(pid), "--datadir")
+            return None if named is None else os.path.realpath(named) == ours
+
+    def _transfers(self, server: Stat) -> tuple[Transfer, ...]:
+        found = [
+            transfer
+            for pid in _pids()
+            if (transfer := _transfer(_arguments(pid))) is not None and _descends(pid, server.pid)
+        ]
+        # a script forks copies of itself (pipelines, subshells)
+        return tuple(dict.fromkeys(found))
+
+
+def read_stat(pid: int | None) -> Stat | None:
+    """The process, or None if there is none or it cannot be seen."""
+    if pid is None:
+        return None
+    try:
+        line = (PROC / str(pid) / "stat").read_text("utf-8", "replace")
+        name, fields = line[line.index("(") + 1 : line.rindex(")")], line[line.rindex(")") + 2 :].split()
+        return Stat(pid, name, fields[0], int(fields[1]), int(fields[6]), int(fields[19]))
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _pids() -> list[int]:
+    try:
+        return [int(path.name) for path in PROC.iterdir() if path.name.isdecimal()]
+    except OSError:
+        return []
+
+
+def _read_pid(path: Path) -> int | None:
+    try:
+        return int(path.read_text("ascii").strip())
+    except (OSError, ValueError):
+        return None
+
+
+def _arguments(pid: int) -> list[str]:
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes().decode("utf-8", "replace").rstrip("\0").split("\0")
+    except OSError:
+        return []
+
+
+def _option(arguments: list[str], name: str) -> str | None:
+    """The value of `--name value` or `--name=value`."""
+    for index, argument in enumerate(arguments):
+        if argument == name and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if argument.startswith(name + "="):
+            return argument[len(name) + 1 :]
+    return None
+
+
+def _transfer(arguments: list[str]) -> Transfer | None:
+    """`bash /usr//bin/wsrep_sst_rsync --role donor ... --bypass` -> a Transfer; anything else is none."""
+    names = (Path(argument).name for argument in arguments[:2])
+    script = next((name for name in names if name.startswith(SCRIPT_PREFIX)), None)
+    role = _option(arguments, "--role")
+    if script is None or " " in script or role not in ("donor", "joiner"):
+        return None
+    method = script.removeprefix(SCRIPT_PREFIX)
+    return Transfer(joiner=role == "joiner", method=method, bypass="--bypass" in arguments)
+
+
+def _descends(pid: int, ancestor: int) -> bool:
+    for _ in range(MAX_ANCESTORS):
+        stat = read_stat(pid)
+        if stat is None or stat.parent <= 1:
+            return False
+        if stat.parent == ancestor:
+            return True
+        pid = stat.parent
+    return False

@@ -1,0 +1,95 @@
+"""One login at the server and the few statements that are asked through it.
+
+They work on a node without quorum and need no right but SLAVE MONITOR for the replication rows: SHOW, and SELECT
+without a table. Nothing is asked by version: what a server has not, it does not show.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from healthagent import parse
+from healthagent.link import Link
+from healthagent.model import Replication
+
+__all__ = ["Login", "Session"]
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+STATUS = f"SHOW GLOBAL STATUS WHERE Variable_name IN ({_names((*parse.GALERA_STATUS, *parse.SERVER_STATUS))})"
+PRESENT = f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({_names(parse.VARIABLES)})"
+REPLICATION = "SHOW ALL SLAVES STATUS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """How to reach the server: a socket, or host and port. `local`: its processes are ours to see."""
+
+    user: str
+    password: str = ""
+    socket: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 3306
+    datadir: str | None = None
+    pid_file: str | None = None
+
+    @property
+    def local(self) -> bool:
+        return self.socket is not None or self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    @property
+    def where(self) -> str:
+        return self.socket or f"{self.host}:{self.port}"
+
+
+class Session:
+    """A login that is made at the first statement. Not to be used by two at once, nor again after an error."""
+
+    def __init__(self, login: Login, *, statement_seconds: float) -> None:
+        address = {"unix_socket": login.socket} if login.socket else {"host": login.host, "port": login.port}
+        self._link = Link(
+            user=login.user, password=login.password, autocommit=True, program_name="healthagent", ssl=None, **address
+        )
+        self._statement_seconds = statement_seconds
+        self._select = ""
+        self.datadir: str | None = None
+        self.pid_file: str | None = None
+
+    @property
+    def greeted(self) -> bool:
+        """The server has said its first word."""
+        return bool(self._link.greeted)
+
+    @property
+    def server_pid(self) -> int | None:
+        """The process behind a Unix socket, None over TCP."""
+        return self._link.server_pid()
+
+    async def facts(self) -> Mapping[str, object]:
+        """Global status and variables by name, those that exist. Two statements, five at the first time."""
+        if not self._select:
+            await self._open()
+        status = {str(row["Variable_name"]): row["Value"] for row in await self._link.rows(STATUS)}
+        variables = await self._link.rows(self._select)
+        return status | variables[0]
+
+    async def replications(self) -> tuple[Replication, ...]:
+        """One row per replication connection; error 1227 without SLAVE MONITOR."""
+        return parse.replications(await self._link.rows(REPLICATION))
+
+    async def ended(self) -> None:
+        """Returns when the server has closed the connection; only while no statement runs."""
+        await self._link.ended()
+
+    def close(self) -> None:
+        self._link.abort()
+
+    async def _open(self) -> None:
+        await self._link.open(self._statement_seconds)
+        present = {str(row["Variable_name"]): str(row["Value"]) for row in await self._link.rows(PRESENT)}
+        self.datadir, self.pid_file = present.get("datadir"), present.get("pid_file")
+        # @@name costs the server a twentieth of SHOW VARIABLES, but fails for a name that is absent
+        columns = [f"@@global.{name} AS {name}" for name in parse.VARIABLES if name in present]
+        self._select = f"SELECT {', '.join(columns)}"

@@ -1,0 +1,97 @@
+"""What earlier samples said, as far as a rule needs it. A reducer: `follow(trail, snapshot, policy) -> Trail`."""
+
+from dataclasses import dataclass, replace
+
+from healthagent.model import Galera, Policy, Replication, Snapshot, Topology
+
+__all__ = ["Trail", "follow", "provider_loaded"]
+
+DESYNCED, JOINED = 2, 3  # wsrep_local_state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trail:
+    """`desynced_at`: when wsrep_local_state became 2; `copied`: this node has donated a copy since then.
+
+    `lags`: connection -> (seconds, when read); `link_lost_at`: connection -> when its IO thread left "Yes".
+    """
+
+    facts_at: float | None = None
+    galera: bool | None = None
+    desynced_at: float | None = None
+    copied: bool = False
+    lags: tuple[tuple[str, int, float], ...] = ()
+    link_lost_at: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def desynced(self) -> bool:
+        """In state 2, or in the state 3 that ends it."""
+        return self.desynced_at is not None
+
+    def lag_seconds(self, replication: Replication, now: float) -> float | None:
+        """The lag as reported; while the IO thread reconnects, the last known one plus the time since."""
+        if replication.lag_seconds is not None:
+            return float(replication.lag_seconds)
+        if replication.io_running == "Yes":
+            return None
+        return next((lag + now - at for name, lag, at in self.lags if name == replication.connection), None)
+
+    def link_lost_seconds(self, replication: Replication, now: float) -> float:
+        """How long the IO thread has not been "Yes"; 0 while it is."""
+        return next((now - at for name, at in self.link_lost_at if name == replication.connection), 0.0)
+
+
+def follow(trail: Trail, snapshot: Snapshot, policy: Policy) -> Trail:
+    """The trail after this snapshot; a failed probe leaves it as it was."""
+    if snapshot.server is None:
+        return trail
+    local_state = snapshot.galera.local_state if snapshot.galera else None
+    # 3 (Joined) right behind 2 is the end of the same episode: 2-6 ms on an idle node
+    desynced = local_state == DESYNCED or (trail.desynced and local_state == JOINED)
+    return replace(
+        trail,
+        facts_at=snapshot.ended_at,
+        galera=_is_galera(snapshot, policy),
+        desynced_at=(trail.desynced_at or snapshot.ended_at) if desynced else None,
+        copied=desynced and (trail.copied or _copies(snapshot)),
+        lags=_lags(trail, snapshot),
+        link_lost_at=_link_lost_at(trail, snapshot),
+    )
+
+
+def provider_loaded(galera: Galera | None) -> bool:
+    """Whether a wsrep provider is there. wsrep_on alone proves nothing: it stays ON with provider "none"."""
+    if galera is None:
+        return False
+    if galera.provider is None:  # the variable could not be read; a member still shows its state
+        return galera.local_state is not None
+    return galera.provider.lower() != "none"
+
+
+def _is_galera(snapshot: Snapshot, policy: Policy) -> bool:
+    if policy.topology is not Topology.AUTO:
+        return policy.topology is Topology.GALERA
+    return policy.galera_pinned or provider_loaded(snapshot.galera)
+
+
+def _copies(snapshot: Snapshot) -> bool:
+    return any(not (transfer.joiner or transfer.bypass) for transfer in snapshot.evidence.transfers or ())
+
+
+def _lags(trail: Trail, snapshot: Snapshot) -> tuple[tuple[str, int, float], ...]:
+    if snapshot.replications is None:
+        return trail.lags
+    known = {name: (lag, at) for name, lag, at in trail.lags}
+    for row in snapshot.replications:
+        if row.lag_seconds is not None:
+            known[row.connection] = (row.lag_seconds, snapshot.ended_at)
+    names = {row.connection for row in snapshot.replications}
+    return tuple((name, lag, at) for name, (lag, at) in known.items() if name in names)
+
+
+def _link_lost_at(trail: Trail, snapshot: Snapshot) -> tuple[tuple[str, float], ...]:
+    if snapshot.replications is None:
+        return trail.link_lost_at
+    known = dict(trail.link_lost_at)
+    lost = [row.connection for row in snapshot.replications if row.io_running != "Yes"]
+    return tuple((name, known.get(name, snapshot.ended_at)) for name in lost)
