@@ -143,4 +143,5 @@ def _wants_json(accept: str) -> bool:
 
 def _respond(request: web.BaseRequest, answer: Answer) -> web.Response:
     body = b"" if request.method == "OPTIONS" else answer.body
-    return web.Response(status=answer.code, reason=answer.phrase, headers=answer.headers, body=body)
+    headers = {**answer.headers, "Server": "healthagent"}
+    return web.Response(status=answer.code, reason=answer.phrase, headers=headers, body=body)

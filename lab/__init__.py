@@ -1,0 +1,25 @@
+"""Real servers as plain processes in private namespaces, for tests and for demonstrations: see README.md."""
+
+from lab.agent import Agent, Answer
+from lab.galera import Arbitrator, Galera, GaleraNode
+from lab.haproxy import HAProxy
+from lab.mariadb import MariaDB
+from lab.process import LabError, Process, lab_dir, wait_until
+from lab.replication import Pair
+from lab.writers import Writer
+
+__all__ = [
+    "Agent",
+    "Answer",
+    "Arbitrator",
+    "Galera",
+    "GaleraNode",
+    "HAProxy",
+    "LabError",
+    "MariaDB",
+    "Pair",
+    "Process",
+    "Writer",
+    "lab_dir",
+    "wait_until",
+]

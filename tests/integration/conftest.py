@@ -1,0 +1,57 @@
+"""Real servers for the tests here; they run under `lab/enter`, in a network of their own."""
+
+import os
+
+import pytest
+
+from lab import Agent, Galera
+from tests.binaries import need
+from tests.integration.expect import FIGURES, up_everywhere
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Outside `lab/enter` nothing here can run: skipped on a laptop, an error in CI."""
+    if "LAB_DIR" in os.environ:
+        return
+    if os.environ.get("CI") == "true":
+        raise pytest.UsageError("the integration tests run under lab/enter: use `make test`")
+    for item in items:
+        if "/integration/" in str(item.path):
+            item.add_marker(pytest.mark.skip(reason="needs lab/enter: use `make test`"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if FIGURES:
+        terminalreporter.section("measured")
+    for figure in FIGURES:
+        terminalreporter.write_line(figure)
+
+
+class Cluster:
+    """Three nodes and the agent beside each."""
+
+    def __init__(self) -> None:
+        need("mariadbd", "garbd", "rsync")
+        self.galera = Galera()
+        self.agents = tuple(Agent.for_node(node) for node in self.galera.nodes)
+
+    def start(self) -> None:
+        self.galera.start()
+        for agent in self.agents:
+            agent.start()
+
+    def heal(self) -> None:
+        """All nodes synced and every agent up, whatever the last test did."""
+        for node in self.galera.nodes:
+            if not node.alive:
+                node.start_ist()
+        self.galera.wait_synced()
+        for agent in self.agents:
+            if not agent.alive:
+                agent.start()
+            up_everywhere(agent)
+
+    def close(self) -> None:
+        for agent in self.agents:
+            agent.close()
+        self.galera.close()
