@@ -89,10 +89,12 @@ def _path(named: Path | None) -> Path | None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    path = _path(arguments.config)
-    settings = config.load(path)
+    def load() -> Config:
+        return config.load(_path(arguments.config))
+
+    settings = load()
     logs.configure(settings.log_level, settings.log_format)
-    asyncio.run(Service(path, settings).run())
+    asyncio.run(Service(settings, load).run())
     return OK
 
 

@@ -28,11 +28,12 @@ REPLICA = "replica"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """`group` None: `healthagent` where that group exists."""
+    """`group` None: `healthagent` where that group exists; `required`: the file asks for it, so it must be there."""
 
     socket: Path
     mode: int
     group: str | None
+    required: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,12 @@ def load(path: Path | None) -> Config:
         interval_seconds=probe["interval"],
         timeout_seconds=probe["timeout"],
         listen=tuple(settings["http"]["listen"]),
-        control=Control(socket=Path(control["socket"]), mode=int(control["mode"], 8), group=control["group"]),
+        control=Control(
+            socket=Path(control["socket"]),
+            mode=int(control["mode"], 8),
+            group=control["group"],
+            required=document.given("control.socket"),
+        ),
         state_dir=Path(settings["state_dir"]),
         log_level=settings["log"]["level"],
         log_format=settings["log"]["format"],
@@ -157,7 +163,14 @@ def _password(document: Document, options: dict[str, str], warnings: list[str]) 
 def _roles(document: Document) -> tuple[Role, ...]:
     written: dict[str, dict[str, Any]] = document.settings["roles"]
     built_in = {base.value: _role(base.value, base, Role(name=base.value, base=base), document) for base in Base}
-    replica = replace(built_in[Base.READER], name=REPLICA, exclude_writer=True)
+    reader = built_in[Base.READER]
+    replica = replace(reader, name=REPLICA, exclude_writer=True)
+    # outside Galera `any` asks what the reader asks
+    built_in[Base.ANY] = replace(
+        built_in[Base.ANY],
+        max_lag_seconds=reader.max_lag_seconds,
+        require_replication=reader.require_replication,
+    )
     own: list[Role] = []
     for name in written:
         if name in built_in:

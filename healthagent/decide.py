@@ -115,8 +115,8 @@ def valid_until(publication: Publication, max_age_seconds: float) -> float:
     if snapshot is None:
         return float("inf")
     serving = any(verdict.status is not Status.DOWN for verdict in publication.verdicts.values())
-    source = facts if serving and facts is not None else snapshot
-    return source.ended_at + max_age_seconds
+    oldest = facts.started_at if serving and facts is not None else snapshot.ended_at
+    return oldest + max_age_seconds
 
 
 def _expired(verdict: Verdict, state: State, *, stale: bool) -> Verdict:

@@ -140,6 +140,11 @@ class Snapshot:
     replications: tuple[Replication, ...] | None = None
     evidence: Evidence = Evidence()
 
+    @property
+    def started_at(self) -> float:
+        """When the server was asked: what it answered is as old as that, however long it took."""
+        return self.ended_at - self.duration_seconds
+
 
 class Topology(StrEnum):
     AUTO = "auto"

@@ -17,6 +17,7 @@ log = logging.getLogger("healthagent.monitor")
 
 # While a gate is about to turn, the answer may come as soon as its hold or rise is over.
 PENDING_INTERVAL_SECONDS = 0.1
+SHORTEST_INTERVAL_SECONDS = 0.02
 
 
 class Monitor:
@@ -57,6 +58,8 @@ class Monitor:
             await self._probe.close()
             self._probe = Probe(config.login, timeout_seconds=config.timeout_seconds)
         self._policy = self._pin.apply(config.policy)
+        if config.login != before.login:  # perhaps another server: nothing known of the old one may count
+            self._memory = starting(self._policy, time.time())
 
     def _publish(self, snapshot: Snapshot) -> None:
         before = self._memory.publication
@@ -81,6 +84,8 @@ class Monitor:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
             self._wake.clear()
+        # a server that drops every connection at once must not make this loop spin
+        await asyncio.sleep(max(0.0, started + SHORTEST_INTERVAL_SECONDS - time.monotonic()))
 
 
 def _log_transitions(before: Publication, after: Publication) -> None:

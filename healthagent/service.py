@@ -1,20 +1,19 @@
 """The composition root: builds everything, opens the listeners, handles signals; a dead task ends the process."""
 
 import asyncio
-import contextlib
 import grp
 import logging
 import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from healthagent import __version__, config, logs
+from healthagent import __version__, logs
 from healthagent.config import Config, Control
 from healthagent.errors import ConfigError, HealthagentError, StartError
 from healthagent.monitor import Monitor
@@ -23,7 +22,7 @@ from healthagent.web import Web
 
 __all__ = ["Service"]
 
-Place = tuple[str, int] | Control
+Place = tuple[str, int] | Path
 
 log = logging.getLogger("healthagent")
 
@@ -35,8 +34,8 @@ SHUTDOWN_SECONDS = 1.0
 class Service:
     """`run()` returns when asked to stop (SIGTERM, SIGINT) and raises StartError when it cannot start."""
 
-    def __init__(self, path: Path | None, settings: Config) -> None:
-        self._path = path
+    def __init__(self, settings: Config, load: Callable[[], Config]) -> None:
+        self._load = load
         self._config = settings
         self._reload_errors: list[str] = []
         self._loaded_at = time.time()
@@ -60,9 +59,9 @@ class Service:
             await self._watch(monitor, application, runner, stop, reload)
             log.info("stopped")
         finally:
+            for place, site in self._listeners.items():
+                await _close(place, site)
             await runner.cleanup()
-            with contextlib.suppress(OSError):
-                self._config.control.socket.unlink(missing_ok=True)
 
     async def _watch(
         self, monitor: Monitor, application: Web, runner: web.ServerRunner, stop: asyncio.Event, reload: asyncio.Event
@@ -88,7 +87,7 @@ class Service:
     async def _reload(self, monitor: Monitor, application: Web, runner: web.ServerRunner) -> None:
         """All of the new configuration, or nothing of it."""
         try:
-            new = config.load(self._path)
+            new = self._load()
             await self._listen(runner, new)
         except (ConfigError, StartError) as error:
             self._reload_errors = error.lines() if isinstance(error, ConfigError) else [str(error)]
@@ -107,20 +106,21 @@ class Service:
     async def _listen(self, runner: web.ServerRunner, new: Config) -> None:
         """Opens what is new, then closes what is gone; if something cannot be opened, all stays as it was."""
         opened: dict[Place, web.BaseSite] = {}
-        wanted: list[Place] = [*new.listen, new.control]
+        wanted: list[Place] = [*new.listen, new.control.socket]
         try:
             for place in wanted:
                 if place not in self._listeners:
-                    opener = _control_socket(place) if isinstance(place, Control) else _tcp_socket(*place)
-                    if opener is not None:
-                        opened[place] = web.SockSite(runner, opener, backlog=BACKLOG)
+                    listener = _control_socket(new.control) if isinstance(place, Path) else _tcp_socket(*place)
+                    if listener is not None:
+                        opened[place] = web.SockSite(runner, listener, backlog=BACKLOG)
                         await opened[place].start()
-        except OSError as error:
-            for site in opened.values():
-                await site.stop()
-            raise StartError(str(error)) from error
+            _give_access(new.control)
+        except StartError:
+            for place, site in opened.items():
+                await _close(place, site)
+            raise
         for place in [place for place in self._listeners if place not in wanted]:
-            await self._listeners.pop(place).stop()
+            await _close(place, self._listeners.pop(place))
         self._listeners |= opened
 
     def _about_config(self) -> Mapping[str, Any]:
@@ -149,39 +149,58 @@ def _tcp_socket(host: str, port: int) -> socket.socket:
 
 
 def _control_socket(control: Control) -> socket.socket | None:
-    """The control socket, made with its mode from the start. None where its directory cannot be made: HTTP stays."""
+    """The control socket, made with its mode from the start; None where the default one cannot be made."""
     path = control.socket
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if _somebody_listens(path):
-            raise StartError(f"control.socket: another agent already listens on {path}")
-        path.unlink(missing_ok=True)
+        _make_way(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o777 & ~control.mode)
         try:
             listener.bind(str(path))
         finally:
             os.umask(before)
-        _give_to_group(path, control)
     except OSError as error:
-        raise StartError(f"control.socket: {path}: {error.strerror or error}") from error
+        if control.required or not isinstance(error, PermissionError):
+            raise StartError(f"control.socket: {path}: {error.strerror or error}") from error
+        log.warning("no control socket: %s: %s", path, error.strerror)
+        return None
     return listener
 
 
-def _somebody_listens(path: Path) -> bool:
+def _make_way(path: Path) -> None:
+    """Removes the socket of an agent that is gone; never one that is answered, nor a file that is no socket."""
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise StartError(f"control.socket: {path} exists and is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
         try:
             client.connect(str(path))
-        except OSError:
-            return False
-        return True
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise StartError(f"control.socket: another agent already listens on {path}")
 
 
-def _give_to_group(path: Path, control: Control) -> None:
+def _give_access(control: Control) -> None:
+    """Mode and group of the control socket, of one that was there before a reload too."""
     try:
         group = grp.getgrnam(control.group or DEFAULT_GROUP).gr_gid
     except KeyError:
         if control.group is not None:
             raise StartError(f"control.group: there is no group {control.group!r}") from None
-        return
-    os.chown(path, -1, group)
+        group = -1
+    try:
+        if control.socket.is_socket():
+            control.socket.chmod(control.mode)
+            os.chown(control.socket, -1, group)
+    except OSError as error:
+        raise StartError(f"control.socket: {control.socket}: {error.strerror}") from error
+
+
+async def _close(place: Place, site: web.BaseSite) -> None:
+    await site.stop()
+    if isinstance(place, Path):
+        place.unlink(missing_ok=True)

@@ -50,7 +50,7 @@ def follow(trail: Trail, snapshot: Snapshot, policy: Policy) -> Trail:
     desynced = local_state == DESYNCED or (trail.desynced and local_state == JOINED)
     return replace(
         trail,
-        facts_at=snapshot.ended_at,
+        facts_at=snapshot.started_at,
         galera=_is_galera(snapshot, policy),
         desynced_at=(trail.desynced_at or snapshot.ended_at) if desynced else None,
         copied=desynced and (trail.copied or _copies(snapshot)),

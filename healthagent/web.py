@@ -11,7 +11,7 @@ from aiohttp import web
 
 from healthagent import __version__
 from healthagent.board import Board
-from healthagent.model import Publication, Role
+from healthagent.model import Publication, Role, Verdict
 from healthagent.render import (
     JSON_TYPE,
     TEXT_TYPE,
@@ -83,7 +83,9 @@ class Web:
         role = self._paths.get(path)
         if role is not None:
             media = _parameters(query, path, "format").get("format", media)
-            return self._role_answers()[role][media]
+            # a role that a reload has just brought has no verdict until the next sample
+            answers = self._role_answers().get(role) or role_answers(Verdict(role=role, since_wall=time.time()))
+            return answers[media]
         if path == "/liveness":
             _parameters(query, path, "format")
             return Answer(200, "OK", {"Cache-Control": "no-store", "Content-Type": TEXT_TYPE}, b"OK liveness\n")

@@ -88,7 +88,9 @@ class Connection(web.RequestHandler):
             log.error("failed to answer %s", request.raw_path, exc_info=exc)
         first = (message or "").strip().splitlines()[:1]
         says = f"malformed request: {first[0] if first else 'not HTTP'}" if status < 500 else "internal error"
-        response = web.Response(status=status, text=f"{says}\n", headers={"Cache-Control": "no-store", "Server": "healthagent"})
+        response = web.Response(
+            status=status, text=f"{says}\n", headers={"Cache-Control": "no-store", "Server": "healthagent"}
+        )
         response.force_close()
         return response
 

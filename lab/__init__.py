@@ -1,7 +1,8 @@
 """Real servers as plain processes in private namespaces, for tests and for demonstrations: see README.md."""
 
 from lab.agent import Agent, Answer
-from lab.galera import Arbitrator, Galera, GaleraNode
+from lab.arbitrator import Arbitrator
+from lab.galera import Galera, GaleraNode
 from lab.haproxy import HAProxy
 from lab.mariadb import MariaDB
 from lab.process import LabError, Process, lab_dir, wait_until

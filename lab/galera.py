@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from lab import sql
 from lab.mariadb import MariaDB, Option, template
-from lab.process import LabError, Process, lab_dir, tail
+from lab.process import LabError, lab_dir, tail
 
 PROVIDER = "/usr/lib/galera/libgalera_smm.so"
 CLUSTER_NAME = "lab"
@@ -210,16 +210,6 @@ def galera_template() -> Path:
             node.datadir.rename(done)
         shutil.rmtree(node.directory)
     return done
-
-
-class Arbitrator(Process):
-    """garbd, a member without data; it joins the cluster at the first address given."""
-
-    def __init__(self, address: str = "127.0.0.9", *, members: Sequence[str]) -> None:
-        options = f"base_host={address};gmcast.listen_addr=tcp://{address}:{GROUP_PORT}"
-        cluster = "gcomm://" + ",".join(f"{member}:{GROUP_PORT}" for member in members)
-        argv = ["garbd", "--address", cluster, "--group", CLUSTER_NAME, "--name", "arbitrator", "--options", options]
-        super().__init__(argv, log=lab_dir() / "garbd.log")
 
 
 class Galera:

@@ -32,8 +32,8 @@ SMALL: Mapping[str, Option] = {
 }
 
 # One statement a line: that is how --bootstrap reads. It starts without grant tables, hence the FLUSH.
-# `healthagent`@`127.%`: the account of the documentation for TCP. Without skip_name_resolve a client from 127.0.0.1 is
-# `localhost` first; the pattern then matches its address still, but an account @`127.0.0.1` on extra_port does not.
+# `healthagent`@`127.%` is for TCP: with skip_name_resolve an account @`localhost` is found by the Unix socket only.
+# Without it a client from 127.0.0.1 is `localhost`, and the pattern matches its address still.
 ACCOUNTS_AND_DATA = """\
 FLUSH PRIVILEGES;
 CREATE USER healthagent@'127.%' IDENTIFIED BY 'secret' WITH MAX_USER_CONNECTIONS 5;

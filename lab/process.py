@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -162,7 +163,8 @@ class Process:
         def none_left() -> bool:
             children = self.children()
             for child in children:
-                os.kill(child.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGKILL)
             return not children
 
         wait_until(none_left, 10, f"end of the children of {self!r}", logs=[self.log])

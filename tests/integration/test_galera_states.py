@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -119,6 +120,16 @@ def test_reject_queries(agent: Agent, node: GaleraNode, setting: str) -> None:
     up_everywhere(agent)
 
 
+def test_wsrep_on_switched_off(agent: Agent, node: GaleraNode) -> None:
+    """The node stays in the cluster, Primary and ready, and keeps what is written to it for itself."""
+    node.execute("SET GLOBAL wsrep_on = OFF")
+    try:
+        down_everywhere(agent, "wsrep_off")
+    finally:
+        node.execute("SET GLOBAL wsrep_on = ON")
+    up_everywhere(agent)
+
+
 def test_isolated(agent: Agent, node: GaleraNode) -> None:
     """gmcast.isolate: the node finds itself without quorum when the others have timed out."""
     node.execute("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=1'")
@@ -131,11 +142,8 @@ def test_isolated(agent: Agent, node: GaleraNode) -> None:
 
 def test_left_the_cluster(agent: Agent, node: GaleraNode) -> None:
     address = node.variable("wsrep_cluster_address")
-    with node.client() as session:
-        try:
-            sql.execute(session, "SET GLOBAL wsrep_cluster_address = ''")
-        except sql.Error:
-            pass  # it closes every connection
+    with suppress(sql.Error):  # it closes every connection
+        node.execute("SET GLOBAL wsrep_cluster_address = ''")
     down_everywhere(agent, "disconnected")
     node.execute(f"SET GLOBAL wsrep_cluster_address = '{address}'")
     up_everywhere(agent, within=SYNCED_SECONDS)
