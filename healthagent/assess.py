@@ -38,6 +38,8 @@ __all__ = [
 JOINING, DESYNCED, JOINED, SYNCED, INCONSISTENT = 1, 2, 3, 4, 5
 # an IO thread that reconnects says one of these; anything else is an error that time does not heal
 TRANSIENT_IO_ERRNO = (0, 2002, 2003, 2013)
+# ER_MASTER_FATAL_ERROR_READING_BINLOG: the source has purged what this replica needs, or cannot read it
+FATAL_BINLOG_ERRNO = 1236
 # state 2 while the processes of the server cannot be seen: after this long it is taken for a blocking donor
 NO_EVIDENCE_SECONDS = 2.0
 

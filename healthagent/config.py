@@ -13,7 +13,7 @@ from healthagent import document as documents
 from healthagent.document import Document
 from healthagent.errors import ConfigError
 from healthagent.model import Base, Policy, Role, Topology
-from healthagent.schema import RESERVED_NAMES, ROLE_NAME, ROLE_SETTINGS, role_keys
+from healthagent.schema import RESERVED_NAMES, ROLE_NAME, ROLE_SETTINGS, SECTIONS, role_keys
 from healthagent.session import Login
 
 __all__ = ["DEFAULT_PATH", "Config", "Control", "load", "shown"]
@@ -69,9 +69,10 @@ def load(path: Path | None) -> Config:
         max_age_seconds=settings["probe"]["max_age"],
     )
     probe, control = settings["probe"], settings["control"]
-    if probe["max_age"] < 2 * probe["timeout"]:
-        says = f"{probe['max_age']:g}s is less than two timeouts ({probe['timeout']:g}s each)"
-        document.wrong("probe.max_age", f"{says}: one slow answer would take the node out")
+    least = probe["interval"] + 2 * probe["timeout"]
+    if probe["max_age"] < least:
+        says = f"{spoken(probe['max_age'])}: must be at least interval + 2 x timeout, {spoken(least)}"
+        document.wrong("probe.max_age", f"{says}: else one slow answer takes the node out")
     if document.problems:
         raise ConfigError(source, tuple(sorted(document.problems, key=lambda problem: problem.line or 0)))
     return Config(
@@ -105,13 +106,17 @@ def _login(document: Document, warnings: list[str]) -> Login:
     if host == "localhost":  # as every MariaDB client takes it: the socket
         host = None
     socket = None if host else mysql["socket"] or options.get("socket") or DEFAULT_SOCKET
-    port = options.get("port", "3306") if not document.given("mysql.port") else mysql["port"]
+    port = mysql["port"] if document.given("mysql.port") else options.get("port", mysql["port"])
+    try:
+        port = SECTIONS["mysql"]["port"].kind(int(port))
+    except ValueError:
+        document.wrong("mysql.defaults_file", f"port is {port!r}; must be a whole number from 1 to 65535")
     return Login(
         user=mysql["user"] or options.get("user") or _system_user(),
         password=_password(document, options, warnings),
         socket=socket,
         host=host or "127.0.0.1",
-        port=int(port) if str(port).isdecimal() else 3306,
+        port=port,
         datadir=mysql["datadir"],
         pid_file=mysql["pid_file"],
     )
@@ -178,9 +183,9 @@ def _roles(document: Document) -> tuple[Role, ...]:
         base = written[name].get("base")
         if not ROLE_NAME.fullmatch(name) or name in RESERVED_NAMES:
             document.wrong(f"roles.{name}", "is not a name for a role: a-z, 0-9, - and _ only, and no path of ours")
-        elif base not in built_in:
-            says = f"base {base!r}" if base is not None else "has no base"
-            document.wrong(f"roles.{name}.base", f"{says}; must be one of {', '.join(built_in)}")
+        elif not isinstance(base, str) or base not in built_in:
+            says = f"{base!r}: " if base is not None else ""
+            document.wrong(f"roles.{name}.base", f"{says}must be one of {', '.join(built_in)}")
         else:
             own.append(_role(name, Base(base), replace(built_in[base], name=name), document))
     return (*built_in.values(), replica, *own)

@@ -1,14 +1,14 @@
 """The role table as data, and gates -> verdict."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from healthagent import gates
+from healthagent import gates_galera, gates_replication, gates_server
 from healthagent.assess import reason_of
 from healthagent.damping import Pulse
-from healthagent.gates import View
 from healthagent.model import Base, Finding, Gate, Outcome, Publication, Role, Status, Verdict
 from healthagent.reasons import Reason, State
+from healthagent.view import View
 
 __all__ = ["CONNECTION", "decide", "examine", "expire"]
 
@@ -17,45 +17,45 @@ Questions = tuple[tuple[Gate, Callable[[View], Finding]], ...]
 
 # Asked of every sample, of one without facts too.
 CONNECTION: Questions = (
-    (Gate.FRESH, gates.fresh),
-    (Gate.REACHABLE, gates.reachable),
-    (Gate.ANSWERING, gates.answering),
-    (Gate.LOGIN, gates.login),
-    (Gate.ROOM, gates.room),
+    (Gate.FRESH, gates_server.fresh),
+    (Gate.REACHABLE, gates_server.reachable),
+    (Gate.ANSWERING, gates_server.answering),
+    (Gate.LOGIN, gates_server.login),
+    (Gate.ROOM, gates_server.room),
 )
 _MEMBER: Questions = (
-    (Gate.WSREP_ON, gates.wsrep_on),
-    (Gate.PRIMARY_COMPONENT, gates.primary_component),
-    (Gate.READY, gates.ready),
-    (Gate.ACCEPTING, gates.accepting),
+    (Gate.WSREP_ON, gates_galera.wsrep_on),
+    (Gate.PRIMARY_COMPONENT, gates_galera.primary_component),
+    (Gate.READY, gates_galera.ready),
+    (Gate.ACCEPTING, gates_galera.accepting),
 )
 _SERVING: Questions = (
     *_MEMBER,
-    (Gate.STATE, gates.state),
-    (Gate.DONOR, gates.donor),
-    (Gate.DESYNC, gates.desync),
+    (Gate.STATE, gates_galera.state),
+    (Gate.DONOR, gates_galera.donor),
+    (Gate.DESYNC, gates_galera.desync),
 )
 GALERA: dict[Base, Questions] = {
     Base.ANY: _SERVING,
-    Base.SYNCED: (*_MEMBER, (Gate.STATE, gates.synced)),
-    Base.READER: (*_SERVING, (Gate.EXCLUDE_WRITER, gates.exclude_writer)),
-    Base.CANDIDATE: (*_SERVING, (Gate.WRITABLE, gates.writable)),
-    Base.WRITER: (*_SERVING, (Gate.WRITABLE, gates.writable)),
+    Base.SYNCED: (*_MEMBER, (Gate.STATE, gates_galera.synced)),
+    Base.READER: (*_SERVING, (Gate.EXCLUDE_WRITER, gates_replication.exclude_writer)),
+    Base.CANDIDATE: (*_SERVING, (Gate.WRITABLE, gates_replication.writable)),
+    Base.WRITER: (*_SERVING, (Gate.WRITABLE, gates_replication.writable)),
 }
 _REPLICA: Questions = (
-    (Gate.REPLICA_THREADS, gates.replica_threads),
-    (Gate.LAG, gates.lag),
-    (Gate.REPLICA_ERROR, gates.replica_error),
+    (Gate.REPLICA_THREADS, gates_replication.replica_threads),
+    (Gate.LAG, gates_replication.lag),
+    (Gate.REPLICA_ERROR, gates_replication.replica_error),
 )
 _PRIMARY: Questions = (
-    (Gate.WRITABLE, gates.writable),
-    (Gate.ASYNC_WRITER, gates.async_writer),
+    (Gate.WRITABLE, gates_replication.writable),
+    (Gate.ASYNC_WRITER, gates_replication.async_writer),
 )
 ASYNC: dict[Base, Questions] = {
     # up where candidate or reader is up; a candidate has no source and is writable, so it passes these as well
     Base.ANY: _REPLICA,
-    Base.SYNCED: ((Gate.STATE, gates.not_galera),),
-    Base.READER: (*_REPLICA, (Gate.EXCLUDE_WRITER, gates.exclude_writer)),
+    Base.SYNCED: ((Gate.STATE, gates_galera.not_galera),),
+    Base.READER: (*_REPLICA, (Gate.EXCLUDE_WRITER, gates_replication.exclude_writer)),
     Base.CANDIDATE: _PRIMARY,
     Base.WRITER: _PRIMARY,
 }
@@ -71,11 +71,15 @@ def examine(view: View) -> tuple[Finding, ...]:
     return found + tuple(question(view) for _, question in about_facts)
 
 
-def decide(role: Role, pulses: Mapping[Gate, Pulse], state: State) -> Verdict:
-    """Up if no gate is down. An `up` carries the reasons of what caps it and of what is only being held."""
+def decide(role: Role, asked: Iterable[Gate], pulses: Mapping[Gate, Pulse], state: State) -> Verdict:
+    """Up if every gate that is asked has been seen and none is down.
+
+    An `up` carries the reasons of what caps it and of what is only being held.
+    """
     fatal = [pulse for pulse in pulses.values() if pulse.effect is Outcome.FAIL]
-    if fatal or Gate.FRESH not in pulses:
-        reasons = _in_order(fatal, state) or (Reason.UNKNOWN,)
+    if fatal or any(gate not in pulses for gate in asked):
+        held = [pulse for pulse in pulses.values() if pulse.finding.bad]
+        reasons = _in_order(fatal or held, state) or (reason_of(state),)
         return Verdict(role=role.name, status=Status.DOWN, weight=0, state=state, reasons=reasons)
     capped = [pulse for pulse in pulses.values() if pulse.effect is Outcome.CAP]
     held = [pulse for pulse in pulses.values() if pulse.finding.bad and pulse.effect is Outcome.PASS]
@@ -90,8 +94,9 @@ def decide(role: Role, pulses: Mapping[Gate, Pulse], state: State) -> Verdict:
 
 def _in_order(pulses: list[Pulse], state: State) -> tuple[Reason, ...]:
     """In the gates' order, each once, the one that names the state first: a balancer shows only the first."""
+    names_state = {reason_of(state)} | ({Reason.FATAL_BINLOG_ERROR} if state is State.REPLICA_ERROR else set())
     reasons = dict.fromkeys(pulse.cause.reason or Reason.UNKNOWN for pulse in pulses)
-    return tuple(sorted(reasons, key=lambda reason: reason is not reason_of(state)))
+    return tuple(sorted(reasons, key=lambda reason: reason not in names_state))
 
 
 def expire(publication: Publication, max_age_seconds: float, now: float) -> Publication:
@@ -104,9 +109,13 @@ def expire(publication: Publication, max_age_seconds: float, now: float) -> Publ
     if snapshot is None or now <= valid_until(publication, max_age_seconds):
         return publication
     stale = now - snapshot.ended_at > max_age_seconds
-    state = State.STALE if stale else publication.state
-    told = {name: _expired(verdict, state, stale=stale) for name, verdict in publication.verdicts.items()}
-    return replace(publication, state=state, verdicts=told)
+    fell_at = valid_until(publication, max_age_seconds) + publication.wall_offset
+    verdicts = publication.verdicts.items()
+    if not stale:
+        return replace(publication, verdicts={name: _outlived(verdict, fell_at) for name, verdict in verdicts})
+    told = {name: replace(_outlived(v, fell_at), state=State.STALE, reasons=(Reason.STALE,)) for name, v in verdicts}
+    stale_since = snapshot.ended_at + max_age_seconds + publication.wall_offset
+    return replace(publication, state=State.STALE, state_since_wall=stale_since, verdicts=told)
 
 
 def valid_until(publication: Publication, max_age_seconds: float) -> float:
@@ -119,9 +128,9 @@ def valid_until(publication: Publication, max_age_seconds: float) -> float:
     return oldest + max_age_seconds
 
 
-def _expired(verdict: Verdict, state: State, *, stale: bool) -> Verdict:
-    if stale:
-        return replace(verdict, status=Status.DOWN, weight=0, state=state, reasons=(Reason.STALE,))
+def _outlived(verdict: Verdict, fell_at_wall: float) -> Verdict:
+    """A verdict whose facts are too old: down with the reasons that it was holding."""
     if verdict.status is Status.DOWN:
         return verdict
-    return replace(verdict, status=Status.DOWN, weight=0, reasons=verdict.reasons or (reason_of(state),))
+    reasons = verdict.reasons or (reason_of(verdict.state),)
+    return replace(verdict, status=Status.DOWN, weight=0, reasons=reasons, since_wall=fell_at_wall)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from healthagent.assess import node_state
 from healthagent.damping import Pulse, advance
 from healthagent.decide import CONNECTION, decide, examine
-from healthagent.gates import View
-from healthagent.model import Gate, GateReport, Outcome, Policy, Publication, Role, Snapshot, Verdict
+from healthagent.model import Finding, Gate, GateReport, Outcome, Policy, Publication, Role, Snapshot, Verdict
 from healthagent.reasons import Reason
 from healthagent.trail import Trail, follow
+from healthagent.view import View
 
 __all__ = ["Memory", "judge", "starting"]
 
@@ -45,11 +45,14 @@ def judge(memory: Memory, snapshot: Snapshot, policy: Policy, wall: float) -> Me
     pulses: dict[str, Pulses] = {}
     verdicts: dict[str, Verdict] = {}
     for role in policy.roles:
-        pulses[role.name] = _advance_role(memory.pulses.get(role.name, {}), role, snapshot, trail, policy)
-        verdict = decide(role, pulses[role.name], state)
+        known = memory.pulses.get(role.name, {})
+        findings = examine(_view(known, role, snapshot, trail, policy))
+        pulses[role.name] = _advance(known, findings, snapshot)
+        verdict = decide(role, (finding.gate for finding in findings), pulses[role.name], state)
         verdicts[role.name] = replace(verdict, since_wall=_since(before.verdicts.get(role.name), verdict, wall))
     publication = Publication(
         snapshot=snapshot,
+        wall_offset=wall - snapshot.ended_at,
         facts=snapshot if snapshot.server is not None else before.facts,
         state=state,
         state_since_wall=before.state_since_wall if state is before.state else wall,
@@ -60,14 +63,14 @@ def judge(memory: Memory, snapshot: Snapshot, policy: Policy, wall: float) -> Me
     return Memory(trail=trail, pulses=pulses, publication=publication)
 
 
-def _advance_role(pulses: Pulses, role: Role, snapshot: Snapshot, trail: Trail, policy: Policy) -> Pulses:
+def _view(pulses: Pulses, role: Role, snapshot: Snapshot, trail: Trail, policy: Policy) -> View:
     fallen = frozenset(gate for gate, pulse in pulses.items() if pulse.effect is Outcome.FAIL)
-    view = View(snapshot=snapshot, trail=trail, policy=policy, role=role, fallen=fallen)
-    after: dict[Gate, Pulse] = {}
-    for finding in examine(view):
-        pulse = advance(pulses.get(finding.gate), finding, snapshot.ended_at)
-        if pulse is not None:
-            after[finding.gate] = pulse
+    return View(snapshot=snapshot, trail=trail, policy=policy, role=role, fallen=fallen)
+
+
+def _advance(pulses: Pulses, findings: tuple[Finding, ...], snapshot: Snapshot) -> Pulses:
+    advanced = ((f.gate, advance(pulses.get(f.gate), f, snapshot.ended_at)) for f in findings)
+    after = {gate: pulse for gate, pulse in advanced if pulse is not None}
     lost = any(gate in _CONNECTION_GATES and pulse.effect is Outcome.FAIL for gate, pulse in after.items())
     if lost and snapshot.server is None:
         # What a server said before it was lost must not count when it is back: its first facts decide at once.

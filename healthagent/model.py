@@ -274,10 +274,14 @@ class GateReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """What the agent says now. Before the first sample: no snapshot and every role down, `starting`."""
+    """What the agent says now. Before the first sample: no snapshot and every role down, `starting`.
+
+    `facts` is the last snapshot that brought any; `wall_offset` turns monotonic seconds into wall clock ones.
+    """
 
     snapshot: Snapshot | None = None
-    facts: Snapshot | None = None  # the last snapshot that brought facts
+    facts: Snapshot | None = None
+    wall_offset: float = 0.0
     state: State = State.UNKNOWN
     state_since_wall: float = 0.0
     verdicts: dict[str, Verdict] = field(default_factory=dict)

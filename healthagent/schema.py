@@ -25,7 +25,7 @@ class Setting:
 
 def duration_seconds(value: Any) -> float:
     """`500ms`, `5s`, `10m`, `1h` -> seconds."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h)", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("must be a duration such as 500ms, 5s or 10m")
     return round(float(match[1]) * UNITS[match[2]], 6)
@@ -98,7 +98,7 @@ def addresses(value: Any) -> list[tuple[str, int]]:
 
 def address(value: Any) -> tuple[str, int]:
     """`10.0.0.11:9200`, `[::1]:9200`, `:9200` (every address) -> host, port."""
-    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\s]*)):(\d{1,5})", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\s]*)):([0-9]{1,5})", value) if isinstance(value, str) else None
     if match is None or not 0 < int(match[3]) < 65536:
         raise ValueError(f'{value!r} is not an address; write host:port, such as "0.0.0.0:9200" or "[::]:9200"')
     return match[1] or match[2] or "0.0.0.0", int(match[3])

@@ -11,11 +11,15 @@ DESYNCED, JOINED = 2, 3  # wsrep_local_state
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trail:
-    """`desynced_at`: when wsrep_local_state became 2; `copied`: this node has donated a copy since then.
+    """`overslept`: no probe had ended for max_age before this sample, so much may have happened unseen.
+
+    `desynced_at`: when wsrep_local_state became 2; `copied`: this node has donated a copy since then.
 
     `lags`: connection -> (seconds, when read); `link_lost_at`: connection -> when its IO thread left "Yes".
     """
 
+    sampled_at: float | None = None
+    overslept: bool = False
     facts_at: float | None = None
     galera: bool | None = None
     desynced_at: float | None = None
@@ -42,7 +46,9 @@ class Trail:
 
 
 def follow(trail: Trail, snapshot: Snapshot, policy: Policy) -> Trail:
-    """The trail after this snapshot; a failed probe leaves it as it was."""
+    """The trail after this snapshot; of a failed probe only that it was."""
+    overslept = trail.sampled_at is not None and snapshot.started_at - trail.sampled_at > policy.max_age_seconds
+    trail = replace(trail, sampled_at=snapshot.ended_at, overslept=overslept)
     if snapshot.server is None:
         return trail
     local_state = snapshot.galera.local_state if snapshot.galera else None
