@@ -184,7 +184,7 @@ def _roles(document: Document) -> tuple[Role, ...]:
         if not ROLE_NAME.fullmatch(name) or name in RESERVED_NAMES:
             document.wrong(f"roles.{name}", "is not a name for a role: a-z, 0-9, - and _ only, and no path of ours")
         elif not isinstance(base, str) or base not in built_in:
-            says = f"{base!r}: " if base is not None else ""
+            says = f"{base!r}: " if base is not None else "is missing: "
             document.wrong(f"roles.{name}.base", f"{says}must be one of {', '.join(built_in)}")
         else:
             own.append(_role(name, Base(base), replace(built_in[base], name=name), document))

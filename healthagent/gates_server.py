@@ -7,17 +7,13 @@ from healthagent.view import View
 
 
 def fresh(view: View) -> Finding:
-    """Facts must not be older than max_age, even where every other gate would still hold its breath.
-
-    After a time without any sample the first one fails too: what it shows may be about to change.
-    """
+    """Facts must not be older than max_age, even where every other gate would still hold its breath."""
     age = None if view.trail.facts_at is None else round(view.snapshot.ended_at - view.trail.facts_at, 3)
     old = age is None or age > view.policy.max_age_seconds
-    reason = reason_of(node_state(view.snapshot, view.trail, view.policy)) if old else Reason.STALE
     return Finding(
         gate=Gate.FRESH,
-        outcome=Outcome.FAIL if old or view.trail.overslept else Outcome.PASS,
-        reason=reason,
+        outcome=Outcome.FAIL if old else Outcome.PASS,
+        reason=reason_of(node_state(view.snapshot, view.trail, view.policy)) if old else None,
         value=age,
         limit=view.policy.max_age_seconds,
     )

@@ -46,6 +46,8 @@ def judge(memory: Memory, snapshot: Snapshot, policy: Policy, wall: float) -> Me
     verdicts: dict[str, Verdict] = {}
     for role in policy.roles:
         known = memory.pulses.get(role.name, {})
+        if trail.overslept:
+            known = _stale(known, snapshot.started_at)
         findings = examine(_view(known, role, snapshot, trail, policy))
         pulses[role.name] = _advance(known, findings, snapshot)
         verdict = decide(role, (finding.gate for finding in findings), pulses[role.name], state)
@@ -66,6 +68,13 @@ def judge(memory: Memory, snapshot: Snapshot, policy: Policy, wall: float) -> Me
 def _view(pulses: Pulses, role: Role, snapshot: Snapshot, trail: Trail, policy: Policy) -> View:
     fallen = frozenset(gate for gate, pulse in pulses.items() if pulse.effect is Outcome.FAIL)
     return View(snapshot=snapshot, trail=trail, policy=policy, role=role, fallen=fallen)
+
+
+def _stale(pulses: Pulses, now: float) -> Pulses:
+    """After a time without samples the server may have changed unseen: `fresh` comes back as every gate does."""
+    missed = Finding(gate=Gate.FRESH, outcome=Outcome.FAIL, reason=Reason.STALE)
+    fallen = advance(pulses.get(Gate.FRESH), missed, now)
+    return {**pulses, Gate.FRESH: fallen} if fallen is not None else pulses
 
 
 def _advance(pulses: Pulses, findings: tuple[Finding, ...], snapshot: Snapshot) -> Pulses:
