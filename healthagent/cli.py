@@ -85,7 +85,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _path(named: Path | None) -> Path | None:
     """The file that is meant; None for the built-in defaults."""
-    return named or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+    try:
+        default = DEFAULT_PATH if DEFAULT_PATH.exists() else None
+    except PermissionError:  # it is there and not for us: reading it will say so
+        default = DEFAULT_PATH
+    return named or default
 
 
 def _serve(arguments: argparse.Namespace) -> int:

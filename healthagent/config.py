@@ -10,6 +10,7 @@ from typing import Any
 from pymysql.optionfile import Parser
 
 from healthagent import document as documents
+from healthagent import schema
 from healthagent.document import Document
 from healthagent.errors import ConfigError
 from healthagent.model import Base, Policy, Role, Topology
@@ -128,13 +129,13 @@ def _options(document: Document) -> dict[str, str]:
     own = ("socket", "host", "user", "password", "password_file")
     if named is None and any(document.given(f"mysql.{key}") for key in own):
         return {}
-    path = Path(named) if named else Path("~/.my.cnf").expanduser()
-    if named is None and not path.exists():
-        return {}
+    path = Path(named or os.path.expanduser("~/.my.cnf"))  # noqa: PTH111  Path raises where there is no home
     parser = Parser()
     try:
         parser.read_string(path.read_text("utf-8"))
     except OSError as error:
+        if named is None:  # none there, or in a home that is not ours to look into
+            return {}
         document.wrong("mysql.defaults_file", f"{path} cannot be read: {error.strerror}")
         return {}
     except (ParserError, UnicodeDecodeError) as error:
@@ -184,7 +185,7 @@ def _roles(document: Document) -> tuple[Role, ...]:
         if not ROLE_NAME.fullmatch(name) or name in RESERVED_NAMES:
             document.wrong(f"roles.{name}", "is not a name for a role: a-z, 0-9, - and _ only, and no path of ours")
         elif not isinstance(base, str) or base not in built_in:
-            says = f"{base!r}: " if base is not None else "is missing: "
+            says = f"{schema.shown(base)}: " if base is not None else "is missing: "
             document.wrong(f"roles.{name}.base", f"{says}must be one of {', '.join(built_in)}")
         else:
             own.append(_role(name, Base(base), replace(built_in[base], name=name), document))
@@ -205,7 +206,7 @@ def _role(name: str, base: Base, role: Role, document: Document) -> Role:
         try:
             role = replace(role, **{fields.get(key, key): ROLE_SETTINGS[key].kind(value)})
         except ValueError as error:
-            document.wrong(path, f"{value!r}: {error}")
+            document.wrong(path, f"{schema.shown(value)}: {error}")
     return role
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from healthagent import gates_galera, gates_replication, gates_server
 from healthagent.assess import reason_of
 from healthagent.damping import Pulse
-from healthagent.model import Base, Finding, Gate, Outcome, Publication, Role, Status, Verdict
+from healthagent.model import Base, Finding, Gate, GateReport, Outcome, Publication, Role, Status, Verdict
 from healthagent.reasons import Reason, State
 from healthagent.view import View
 
@@ -111,6 +111,10 @@ def expire(publication: Publication, max_age_seconds: float, now: float) -> Publ
     stale = now - snapshot.ended_at > max_age_seconds
     fell_at = valid_until(publication, max_age_seconds) + publication.wall_offset
     verdicts = publication.verdicts.items()
+    gates = {
+        name: tuple(_not_fresh(report, fell_at) for report in reports) for name, reports in publication.gates.items()
+    }
+    publication = replace(publication, gates=gates)
     if not stale:
         return replace(publication, verdicts={name: _outlived(verdict, fell_at) for name, verdict in verdicts})
     told = {name: replace(_outlived(v, fell_at), state=State.STALE, reasons=(Reason.STALE,)) for name, v in verdicts}
@@ -126,6 +130,14 @@ def valid_until(publication: Publication, max_age_seconds: float) -> float:
     serving = any(verdict.status is not Status.DOWN for verdict in publication.verdicts.values())
     oldest = facts.started_at if serving and facts is not None else snapshot.ended_at
     return oldest + max_age_seconds
+
+
+def _not_fresh(report: GateReport, fell_at_wall: float) -> GateReport:
+    """The report of `fresh` as it is when the facts have become too old; the others as they were seen last."""
+    if report.finding.gate is not Gate.FRESH or not report.passed:
+        return report
+    finding = replace(report.finding, outcome=Outcome.FAIL, reason=Reason.STALE)
+    return replace(report, finding=finding, passed=False, since_wall=fell_at_wall)
 
 
 def _outlived(verdict: Verdict, fell_at_wall: float) -> Verdict:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from healthagent.errors import ConfigError, Problem
-from healthagent.schema import SECTIONS, TOP_LEVEL, Setting
+from healthagent.schema import SECTIONS, TOP_LEVEL, Setting, shown
 
 __all__ = ["Document", "read"]
 
@@ -106,7 +106,7 @@ def _take(given: dict[str, yaml.Node], section: str, key: str, setting: Setting,
     try:
         return setting.kind(value)
     except ValueError as error:
-        document.wrong(path, str(error) if setting.secret else f"{value!r}: {error}")
+        document.wrong(path, str(error) if setting.secret else f"{shown(value)}: {error}")
         return setting.default
 
 

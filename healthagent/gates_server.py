@@ -77,11 +77,12 @@ def room(view: View) -> Finding:
     if failure is not None:
         return Finding(gate=Gate.ROOM, outcome=Outcome.UNSEEN)
     used, limit = view.server.threads_connected, view.server.max_connections
-    full = used is not None and limit is not None and used >= limit
+    known = used is not None and limit is not None
+    full = used is None or limit is None or used >= limit
     return Finding(
         gate=Gate.ROOM,
         outcome=Outcome.CAP if full else Outcome.PASS,
-        reason=Reason.CONNECTION_LIMIT if full else None,
+        reason=None if not full else Reason.CONNECTION_LIMIT if known else Reason.UNKNOWN,
         value=used,
         limit=limit,
     )

@@ -3,7 +3,6 @@
 import errno
 import socket
 import struct
-from collections.abc import Sequence
 from typing import Any
 
 import aiomysql
@@ -72,34 +71,18 @@ class Link(aiomysql.Connection):  # type: ignore[misc]
 
 def failure_of(error: BaseException, *, abandoned: int) -> Failure:
     """Any error of a connection or a statement -> what it means. `abandoned`: logins of ours that still hang."""
-    causes = _causes(error)
-    system = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno is not None), None)
-    if system is not None:
-        return Failure(kind=_kind_of_errno(system.errno), code=system.errno, message=str(system) or repr(system))
-    # aiomysql wraps what happens at the login into 2003: the innermost error is the server's own word
-    said = next((cause for cause in reversed(causes) if isinstance(cause, MySQLError) and _code(cause)), None)
-    if said is not None:
-        kind = _kind_of_code(_code(said), abandoned=abandoned)
-        return Failure(kind=kind, code=_code(said), message=str(said.args[-1]))
-    if any(isinstance(cause, EOFError | ConnectionError) for cause in causes):
-        return Failure(kind=FailureKind.LOST, message="the server closed the connection")
-    if any(isinstance(cause, OSError) for cause in causes):
-        return Failure(kind=FailureKind.REFUSED, message=str(error))
-    return Failure(kind=FailureKind.QUERY, message=f"{type(causes[-1]).__name__}: {causes[-1]}")
-
-
-def _causes(error: BaseException) -> Sequence[BaseException]:
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in causes:
-        causes.append(cause)
+    cause = error
+    while cause.__cause__ is not None:  # aiomysql wraps what happens at the login into 2003, from 0.2 on not all of it
         cause = cause.__cause__
-    return causes
-
-
-def _code(error: BaseException) -> int | None:
-    code = error.args[0] if error.args else None
-    return code if isinstance(code, int) and code > 0 else None
+    code = cause.args[0] if cause.args and isinstance(cause.args[0], int) else None
+    if isinstance(cause, MySQLError) and code:
+        kind = _kind_of_code(code, abandoned=abandoned)
+        return Failure(kind=kind, code=code, message=str(cause.args[-1]))
+    if isinstance(cause, EOFError):
+        return Failure(kind=FailureKind.LOST, message="the server closed the connection")
+    if isinstance(cause, OSError):
+        return Failure(kind=_kind_of_errno(cause.errno), code=cause.errno, message=str(cause) or repr(cause))
+    return Failure(kind=FailureKind.QUERY, message=f"{type(cause).__name__}: {cause}")
 
 
 def _kind_of_errno(number: int | None) -> FailureKind:
@@ -111,7 +94,7 @@ def _kind_of_errno(number: int | None) -> FailureKind:
     return FailureKind.LOST if number in (errno.ECONNRESET, errno.EPIPE) else FailureKind.REFUSED
 
 
-def _kind_of_code(code: int | None, *, abandoned: int) -> FailureKind:
+def _kind_of_code(code: int, *, abandoned: int) -> FailureKind:
     if code == USER_LIMIT_CODE and abandoned:
         return FailureKind.TIMEOUT  # our own hanging logins fill our own limit
     for kind, codes in (

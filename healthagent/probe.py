@@ -98,15 +98,17 @@ class Probe:
         deadline = time.monotonic() + self._timeout
         if self._session is None:
             return await self._login_and_read(deadline, greeting_seconds=self._timeout)
-        try:
-            return await self._within(self._session, self._session.facts(), deadline)
-        except UnansweredError:
-            raise
-        except Exception as error:
-            self._drop()
-            if failure_of(error, abandoned=0).kind is not FailureKind.LOST:
+        if not self._session.over:
+            try:
+                return await self._within(self._session, self._session.facts(), deadline)
+            except UnansweredError:
                 raise
+            except Exception as error:
+                # also an answer that cannot be understood: the last word of a killed session comes out of turn
+                if failure_of(error, abandoned=0).kind not in (FailureKind.LOST, FailureKind.QUERY):
+                    raise
         # Somebody killed our session, or the server is gone. A new connection tells, at once.
+        self._drop()
         try:
             return await self._login_and_read(deadline, greeting_seconds=GREETING_SECONDS)
         except UnansweredError as silence:

@@ -7,20 +7,30 @@ from typing import Any
 
 from healthagent.model import Base
 
-__all__ = ["ROLE_SETTINGS", "SECTIONS", "TOP_LEVEL", "Setting", "duration_seconds", "role_keys"]
+__all__ = ["ROLE_SETTINGS", "SECTIONS", "TOP_LEVEL", "Setting", "duration_seconds", "role_keys", "shown"]
 
 Kind = Callable[[Any], Any]
+SHOWN_CHARACTERS = 60
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`kind` takes the YAML value and returns ours, or raises ValueError with what would be right."""
+    """`kind` takes the YAML value and returns ours, or raises ValueError with what would be right.
+
+    The value of a `secret` one is never shown: whoever mixes up password and password_file has a password there.
+    """
 
     kind: Kind
     default: Any
     meaning: str
     secret: bool = False
+
+
+def shown(value: Any) -> str:
+    """A value in an error message: one line, and never a long one."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
 
 
 def duration_seconds(value: Any) -> float:
@@ -100,7 +110,7 @@ def address(value: Any) -> tuple[str, int]:
     """`10.0.0.11:9200`, `[::1]:9200`, `:9200` (every address) -> host, port."""
     match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\s]*)):([0-9]{1,5})", value) if isinstance(value, str) else None
     if match is None or not 0 < int(match[3]) < 65536:
-        raise ValueError(f'{value!r} is not an address; write host:port, such as "0.0.0.0:9200" or "[::]:9200"')
+        raise ValueError(f'{shown(value)} is not an address; write host:port, such as "0.0.0.0:9200" or "[::]:9200"')
     return match[1] or match[2] or "0.0.0.0", int(match[3])
 
 
@@ -111,7 +121,7 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         "port": Setting(whole(1, 65535), 3306, "TCP port, with `host`"),
         "user": Setting(text, None, "account; default: the system user, as unix_socket login needs it"),
         "password": Setting(secret, None, "in place; a file is better", secret=True),
-        "password_file": Setting(absolute, None, "file whose first line is the password"),
+        "password_file": Setting(absolute, None, "file whose first line is the password", secret=True),
         "defaults_file": Setting(absolute, None, "my.cnf to take user, password, socket, host and port from"),
         "topology": Setting(
             one_of("auto", "galera", "async", "standalone"), "auto", "what this server is; auto looks and remembers"

@@ -54,6 +54,7 @@ class Session:
         )
         self._statement_seconds = statement_seconds
         self._select = ""
+        self.over = False
         self.datadir: str | None = None
         self.pid_file: str | None = None
 
@@ -80,8 +81,9 @@ class Session:
         return parse.replications(await self._link.rows(REPLICATION))
 
     async def ended(self) -> None:
-        """Returns when the server has closed the connection; only while no statement runs."""
+        """Returns when the server has closed the connection, and sets `over`; only while no statement runs."""
         await self._link.ended()
+        self.over = True
 
     def close(self) -> None:
         self._link.abort()

@@ -22,13 +22,12 @@ from healthagent.render import (
     state_document,
     why_document,
 )
-from healthagent.wire import Server
+from healthagent.wire import ALLOW, METHODS, Server, not_allowed
 
 __all__ = ["ALIASES", "Web"]
 
 log = logging.getLogger("healthagent.web")
 
-METHODS = ("GET", "HEAD", "OPTIONS")
 ALIASES: dict[str, str] = {
     "/": "any",
     "/health": "any",
@@ -38,6 +37,10 @@ ALIASES: dict[str, str] = {
     "/read-write": "writer",
     "/read-only": "reader",
     "/slave": "replica",
+}
+LIVENESS = {
+    TEXT_TYPE: Answer(200, "OK", {"Cache-Control": "no-store", "Content-Type": TEXT_TYPE}, b"OK liveness\n"),
+    JSON_TYPE: document_answer({"role": "liveness", "verdict": "up"}),
 }
 FORMATS = {"json": JSON_TYPE, "text": TEXT_TYPE}
 ABSOLUTE_FORM = re.compile(r"https?://[^/?#]*", re.IGNORECASE)  # RFC 9112 3.2.2: every server must take it
@@ -71,8 +74,8 @@ class Web:
         """One request: method, path, parameters, in this order; everything that is not known is 405 or 400."""
         media = JSON_TYPE if _wants_json(request.headers.get("Accept", "")) else TEXT_TYPE
         if request.method not in METHODS:
-            says = f"method {request.method} is not allowed; use {', '.join(METHODS)}"
-            return _respond(request, refusal(405, "Method Not Allowed", says, media, Allow=", ".join(METHODS)))
+            says = not_allowed(request.method)
+            return _respond(request, refusal(405, "Method Not Allowed", says, media, **ALLOW))
         try:
             return _respond(request, self._answer(request.raw_path, media))
         except RefusedError as error:
@@ -87,8 +90,7 @@ class Web:
             answers = self._role_answers().get(role) or role_answers(Verdict(role=role, since_wall=time.time()))
             return answers[media]
         if path == "/liveness":
-            _parameters(query, path, "format")
-            return Answer(200, "OK", {"Cache-Control": "no-store", "Content-Type": TEXT_TYPE}, b"OK liveness\n")
+            return LIVENESS[_parameters(query, path, "format").get("format", media)]
         if path in self._documents:
             known = ("format", "role") if path == "/why" else ("format",)
             return self._documents[path](_parameters(query, path, *known))

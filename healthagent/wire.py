@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-__all__ = ["Server"]
+__all__ = ["ALLOW", "METHODS", "Server", "not_allowed"]
 
 log = logging.getLogger("healthagent.web")
 
@@ -20,6 +20,9 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 REQUEST_SECONDS = 10.0  # from the connection, or from the last answer, to the end of a request's head
 HEAD_LIMIT = 16384
+METHODS = ("GET", "HEAD", "OPTIONS")
+ALLOW = {"Allow": ", ".join(METHODS)}
+REQUEST_LINE = re.compile(rb"([A-Za-z]+) \S+ HTTP/1\.[01]\r?\Z")
 END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 WITHOUT_HOST = re.compile(rb"\A[^\n]* HTTP/1\.1\r?\n(?!(?:[^\n]*\n)*?host[ \t]*:)", re.IGNORECASE)
 WITH_BODY = re.compile(rb"\n(?:content-length|transfer-encoding|upgrade)[ \t]*:", re.IGNORECASE)
@@ -47,6 +50,7 @@ class Connection(web.RequestHandler):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._head = b""
+        self._line = b""
         self._direct = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -66,6 +70,7 @@ class Connection(web.RequestHandler):
         while not self._direct and (end := END_OF_HEAD.search(self._head)) is not None:
             head, self._head = self._head[: end.end()], self._head[end.end() :]
             self._forget_deadline()
+            self._line = head.partition(b"\n")[0]
             # A body follows: from here on the bytes are aiohttp's to count.
             self._direct = WITH_BODY.search(head) is not None
             super().data_received(with_host(head))
@@ -83,14 +88,21 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What is not HTTP gets a 400 and no line in the log; a fault of ours is logged, and never reaches 2xx."""
-        if status >= 500:
+        """What is not HTTP gets a 400 and no line in the log; a fault of ours is logged, and never reaches 2xx.
+
+        aiohttp's parser refuses methods that it does not know; to a client they are just other methods, so 405.
+        """
+        headers = {"Cache-Control": "no-store", "Server": "healthagent"}
+        line = REQUEST_LINE.match(self._line)
+        if line is not None and line[1].decode() not in METHODS:
+            status, says, headers = 405, not_allowed(line[1].decode()), headers | ALLOW
+        elif status >= 500:
+            says = "internal error"
             log.error("failed to answer %s", request.raw_path, exc_info=exc)
-        first = (message or "").strip().splitlines()[:1]
-        says = f"malformed request: {first[0] if first else 'not HTTP'}" if status < 500 else "internal error"
-        response = web.Response(
-            status=status, text=f"{says}\n", headers={"Cache-Control": "no-store", "Server": "healthagent"}
-        )
+        else:
+            first = (message or "").strip().splitlines()[:1]
+            says = f"malformed request: {first[0] if first else 'not HTTP'}"
+        response = web.Response(status=status, text=f"{says}\n", headers=headers)
         response.force_close()
         return response
 
@@ -105,6 +117,11 @@ class Connection(web.RequestHandler):
     def _give_up(self) -> None:
         if self.transport is not None:
             self.transport.abort()
+
+
+def not_allowed(method: str) -> str:
+    """What the body of a 405 says."""
+    return f"method {method} is not allowed; use {', '.join(METHODS)}"
 
 
 def with_host(head: bytes) -> bytes:

@@ -76,7 +76,8 @@ def _install(datadir: Path) -> None:
     config.write_text(render_config({"mysqld": {**SMALL, "user": "root", "datadir": str(datadir)}}))
     log = datadir.with_suffix(".log")
     install = ["mariadb-install-db", f"--defaults-file={config}", "--auth-root-authentication-method=socket"]
-    install += ["--auth-root-socket-user=root", "--skip-test-db", "--skip-name-resolve"]
+    # --force: a bare container may not be able to look up its own name, which nothing here needs
+    install += ["--auth-root-socket-user=root", "--skip-test-db", "--skip-name-resolve", "--force"]
     bootstrap = [SERVER, f"--defaults-file={config}", "--bootstrap"]
     with log.open("wb") as output:
         for argv, stdin in ((install, ""), (bootstrap, ACCOUNTS_AND_DATA)):

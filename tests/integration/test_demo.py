@@ -74,7 +74,7 @@ def test_the_tour() -> None:
     ):
         assert re.search(rf"^ +\d+ ms  {line}$", output, re.MULTILINE), f"{line}\n{output}"
     assert ", 0 lost." in output
-    assert max(map(len, output.splitlines())) <= 110, "fits a terminal"
+    assert max(map(len, output.splitlines())) <= 100, "fits a terminal"
 
 
 class Played:
@@ -152,6 +152,7 @@ def test_what_it_prints_for_playing_works_and_ctrl_c_leaves_nothing(played: Play
 
     assert played.make.stdin is not None
     played.shell("crash a server")
+    wait_until(lambda: "reasons=down" in played.shell("ask an agent"), 10, "the agent sees the crash")
     played.make.stdin.write(b"\n")
     played.make.stdin.flush()
     played.says("starting n1", 10)

@@ -3,9 +3,11 @@
 Real HAProxys before stand-ins for agents and databases, so that nodes fall and come back at once.
 """
 
+import re
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from lab import HAProxy, wait_until
 from tests.binaries import need
+from tests.integration.expect import measured
 
 EXAMPLE = (Path(__file__).parents[2] / "haproxy-examples" / "galera.cfg").read_text()
 NODES = {"n1": "127.0.0.1", "n2": "127.0.0.2", "n3": "127.0.0.3"}
@@ -45,13 +48,15 @@ class Node:
     """A database that greets with its name, and an agent that says 200 or 503."""
 
     def __init__(self, name: str, address: str) -> None:
-        self.up = True
+        self.up, self.silent = True, False
         self._ports = (
             Port(address, AGENT_PORT, self._answer, keep=False),
             Port(address, DATABASE_PORT, lambda: f"{name}\n".encode(), keep=True),
         )
 
     def _answer(self) -> bytes:
+        while self.silent:
+            time.sleep(0.01)
         status = "200 OK" if self.up else "503 read_only"
         return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
 
@@ -117,6 +122,46 @@ def test_a_writer_that_comes_back_is_not_the_writer_again(nodes: dict[str, Node]
         assert {writer() for _ in range(5)} == {"n1"}
 
 
+def test_the_way_back_on_purpose(nodes: dict[str, Node]) -> None:
+    with balancer("lb1", "127.0.1.1") as lb:
+        lb.start()
+        put(nodes["n1"], "n1", lb, up=False)
+        with connect("127.0.1.1") as session:
+            assert session.recv(100) == b"n2\n"
+            put(nodes["n1"], "n1", lb, up=True)
+            lb.command("clear table writer")
+            assert writer() == "n1"
+            lb.command("shutdown sessions server writer/n2")
+            assert session.recv(100) == b""
+        assert {writer() for _ in range(5)} == {"n1"}
+
+
+def test_the_detection_budget(nodes: dict[str, Node]) -> None:
+    """As the example's comment says, and some time for a busy machine."""
+    budgets = {"503": 0.7, "200 again": 0.7, "no answer": 1.7}
+    worst = dict.fromkeys(budgets, 0.0)
+    with balancer("lb1", "127.0.1.1") as lb:
+        lb.start()
+
+        def take(what: str, status: str) -> None:
+            started = time.monotonic()
+            lb.wait_status("writer", "n1", status)
+            worst[what] = max(worst[what], time.monotonic() - started)
+
+        for _ in range(3):
+            nodes["n1"].up = False
+            take("503", "DOWN")
+            nodes["n1"].up = True
+            take("200 again", "UP")
+            nodes["n1"].silent = True
+            take("no answer", "DOWN")
+            nodes["n1"].silent = False
+            take("200 again", "UP")
+    for what, budget in budgets.items():
+        measured(f"HAProxy decides after {what}: within {1000 * worst[what]:.0f} ms")
+        assert worst[what] < budget + 0.5
+
+
 def test_many_sessions_at_once_move_together(nodes: dict[str, Node]) -> None:
     with balancer("lb1", "127.0.1.1") as lb, ExitStack() as stack:
         lb.start()
@@ -146,6 +191,8 @@ def test_a_reload_keeps_the_writer(nodes: dict[str, Node]) -> None:
         put(nodes["n1"], "n1", lb, up=False)
         assert writer() == "n2"
         put(nodes["n1"], "n1", lb, up=True)
+        # In its first 5 s a process still asks its peers what they know, and hands nothing on.
+        wait_until(lambda: re.search(r"^\S+ .* flags=0x\w*3 ", lb.command("show peers")), 15, "peers in step")
         with balancer("lb1", "127.0.1.1") as reloaded:
             reloaded.start("-sf", str(lb.pid))
             lb.wait(10)

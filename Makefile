@@ -1,0 +1,57 @@
+# `make` lists what there is. demo and test install what they need: Debian packages (as root) and .venv.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+export PYTHON
+
+BIN := .venv/bin
+FAST_TESTS := tests/unit tests/property tests/component tests/examples
+# As root the tests with real servers run in namespaces of their own; elsewhere they skip (or fail, where CI=true).
+ENTER := $(if $(filter 0,$(shell id -u)),lab/enter)
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: packages .venv/run  ## a real Galera cluster, agents, HAProxy and a tour; TOUR=0 stays up for playing
+	@lab/enter $(BIN)/python -m demo $(if $(filter 0,$(TOUR)),--stay)
+
+test: optional-packages lint unit integration  ## everything: linters, then all tests, those with real servers too
+
+fast: lint unit  ## linters and the tests that need no database: no packages, under a minute
+
+lint: .venv/test  ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+unit: .venv/test
+	$(BIN)/pytest -q $(FAST_TESTS)
+
+integration: .venv/test
+	$(ENTER) $(BIN)/pytest tests/integration
+
+venv: .venv/test  ## .venv with this project and what tests and linters need
+
+packages:
+	@tools/install packages
+
+# On a laptop without the rights to install, the tests that miss a program skip.
+optional-packages:
+	@tools/install packages || test "$$CI" != true
+
+# One .venv: for `make demo` without the test tools, made anew with them by whatever needs them.
+.venv/run: setup.cfg pyproject.toml
+	@tools/install venv
+	@touch $@
+
+.venv/test: setup.cfg pyproject.toml
+	@tools/install venv test
+	@touch .venv/run $@
+
+clean:  ## removes .venv, caches and build products
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help demo test fast lint unit integration venv packages optional-packages clean

@@ -1,0 +1,311 @@
+"""`healthagent serve` as a process of its own, with no MariaDB anywhere."""
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Daemon:
+    """A directory with a configuration, and the agent that runs with it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.port = directory, free_port()
+        self.file, self.log = directory / "healthagent.yaml", directory / "log"
+        self.control = directory / "run" / "control.sock"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def configure(self, *, listen: tuple[int, ...] = (), more: str = "", control: str = "") -> None:
+        ports = ", ".join(f'"127.0.0.1:{port}"' for port in (self.port, *listen))
+        self.file.write_text(
+            f"mysql: {{user: agent, socket: {self.directory}/no.sock}}\n"
+            f"http: {{listen: [{ports}]}}\n"
+            f"control: {{socket: {control or self.control}}}\n"
+            f"state_dir: {self.directory}/state\n{more}"
+        )
+
+    def start(self) -> "Daemon":
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stderr=log, stdout=log)
+        wait(lambda: self.answers(self.port), "the agent answers")
+        return self
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "healthagent", "serve", "--config", str(self.file)]
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command, capture_output=True, text=True, check=False, timeout=20)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(10)
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def answers(self, port: int) -> bool:
+        try:
+            return self.get("/liveness", port)[0] == 200
+        except OSError:
+            return False
+
+    def get(self, path: str, port: int | None = None) -> tuple[int, str, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.reason, response.read().decode()
+        finally:
+            connection.close()
+
+    def config(self) -> dict[str, Any]:
+        found = json.loads(self.get("/state")[2])["config"]
+        assert isinstance(found, dict)
+        return found
+
+    def by_control_socket(self, path: Path, target: str = "/any") -> bytes:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(f"GET {target} HTTP/1.0\r\n\r\n".encode())
+            return client.recv(65536)
+
+
+def wait(done: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+    limit = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < limit, f"waited {seconds} s in vain: {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    found = Daemon(tmp_path)
+    found.configure()
+    yield found
+    if found.process is not None and found.process.poll() is None:
+        found.process.kill()
+        found.process.wait(10)
+
+
+def test_without_a_server_it_starts_answers_503_and_stops_with_0(daemon: Daemon) -> None:
+    daemon.start()
+    wait(lambda: daemon.get("/any")[1] == "down", "the first sample")
+
+    for path in ("/any", "/writer", "/reader", "/synced", "/replica"):
+        assert daemon.get(path)[:2] == (503, "down")
+    assert daemon.by_control_socket(daemon.control).startswith(b"HTTP/1.0 503 down\r\n")
+    assert daemon.control.stat().st_mode & 0o777 == 0o660
+    assert daemon.stop() == 0
+    assert not daemon.control.exists()
+    assert "Traceback" not in daemon.said()
+
+
+def test_sigint_stops_it_too(daemon: Daemon) -> None:
+    daemon.start().signal(signal.SIGINT)
+
+    assert daemon.process is not None
+    assert daemon.process.wait(10) == 0
+    assert "Traceback" not in daemon.said()
+
+
+def test_a_client_that_holds_its_connection_does_not_hold_the_stop(daemon: Daemon) -> None:
+    daemon.start()
+    with socket.create_connection(("127.0.0.1", daemon.port)) as idle:
+        idle.sendall(b"GET /any HTTP/1.1\r\n\r\n")
+        assert idle.recv(4096).startswith(b"HTTP/1.1 503")
+        started = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - started < 5
+
+
+def test_transitions_are_logged_once_and_requests_never(daemon: Daemon) -> None:
+    daemon.start()
+    wait(lambda: daemon.get("/any")[1] == "down", "the first sample")
+    before = daemon.said()
+    for _ in range(50):
+        daemon.get("/any")
+        daemon.get("/nonsense")
+    wait(lambda: json.loads(daemon.get("/state")[2])["sample"]["sequence"] > 3, "three samples")
+
+    assert daemon.said() == before
+    assert before.count("state unknown -> down") == 1
+
+
+INVALID = {
+    "unknown key": "nonsense: 1\n",
+    "wrong type": "probe: {interval: 5}\n",
+    "a tab": "log:\n\tlevel: info\n",
+    "a base that is a list": "roles: {x: {base: [a]}}\n",
+    "missing password file": "roles: {reader: {max_lag: x}}\n",
+}
+
+
+@pytest.mark.parametrize("more", INVALID.values(), ids=INVALID.keys())
+def test_an_invalid_file_changes_nothing_and_is_told(daemon: Daemon, more: str) -> None:
+    other = free_port()
+    daemon.start()
+    daemon.configure(listen=(other,), more=more)
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: not daemon.config()["last_reload_success"], "the reload has failed")
+
+    assert not daemon.answers(other)
+    (error,) = daemon.config()["errors"]
+    assert error.startswith(f"{daemon.file}:")
+    assert f"not reloaded: {error}" in daemon.said()
+    assert "Traceback" not in daemon.said()
+
+    daemon.configure()
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: bool(daemon.config()["last_reload_success"]), "the next reload succeeds")
+    assert daemon.config()["errors"] == []
+
+
+@pytest.mark.parametrize("content", ["", "- a list\n", "mysql: {password_file: /nowhere}\n"])
+def test_an_invalid_file_of_another_kind(daemon: Daemon, content: str) -> None:
+    daemon.start()
+    daemon.file.write_text(content)
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: not daemon.config()["last_reload_success"], "the reload has failed")
+
+    assert daemon.get("/liveness")[0] == 200
+
+
+def test_a_valid_file_opens_what_is_new_and_closes_what_is_gone(daemon: Daemon) -> None:
+    first, second, moved = free_port(), free_port(), daemon.directory / "moved.sock"
+    daemon.configure(listen=(first,))
+    daemon.start()
+    assert daemon.answers(first)
+
+    daemon.configure(listen=(second,), more="roles: {analytics: {base: reader}}\n", control=str(moved))
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: daemon.answers(second), "the new address is open")
+    wait(lambda: not daemon.answers(first), "the old address is closed")
+    wait(lambda: daemon.get("/analytics")[1] == "down", "the new role has its verdict")
+    assert daemon.by_control_socket(moved).startswith(b"HTTP/1.0 503")
+    assert not daemon.control.exists()
+
+
+def test_the_mode_of_the_control_socket_can_be_changed(daemon: Daemon) -> None:
+    daemon.start()
+    daemon.configure(control=f'{daemon.control}, mode: "0600"')
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: "reloaded" in daemon.said(), "a word about the reload")
+
+    assert daemon.config()["last_reload_success"]
+    assert daemon.control.stat().st_mode & 0o777 == 0o600
+    assert daemon.by_control_socket(daemon.control).startswith(b"HTTP/1.0 503")
+
+
+def test_a_reload_that_fails_half_way_leaves_no_listener_behind(daemon: Daemon) -> None:
+    new = free_port()
+    daemon.start()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        daemon.configure(listen=(new, taken.getsockname()[1]))
+        daemon.signal(signal.SIGHUP)
+        wait(lambda: not daemon.config()["last_reload_success"], "the reload has failed")
+        assert not daemon.answers(new)
+
+    daemon.configure(listen=(new,))
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: daemon.answers(new), "the new address is open")
+
+
+def test_a_port_in_use_is_1_and_one_line(daemon: Daemon) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        daemon.port = taken.getsockname()[1]
+        daemon.configure()
+        done = daemon.run()
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        f"healthagent: http.listen: cannot listen on 127.0.0.1:{daemon.port}: Address already in use"
+    ]
+
+
+def test_a_second_agent_does_not_take_the_first_ones_socket(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.start()
+    assert daemon.run().returncode == 1
+    assert daemon.by_control_socket(daemon.control)
+
+    second = Daemon(tmp_path)
+    second.file = tmp_path / "second.yaml"
+    second.configure()
+    done = second.run()
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "another agent already listens" in line
+    assert daemon.by_control_socket(daemon.control)
+
+
+def test_a_socket_file_that_an_agent_left_behind_is_no_obstacle(daemon: Daemon) -> None:
+    daemon.start()
+    assert daemon.process is not None
+    daemon.process.kill()
+    daemon.process.wait(10)
+    assert daemon.control.exists()
+
+    daemon.start()
+    assert daemon.by_control_socket(daemon.control)
+
+
+def test_a_configuration_error_is_2_and_one_line_each(daemon: Daemon) -> None:
+    daemon.configure(more="nonsense: 1\nlog: {level: loud}\n")
+    done = daemon.run()
+
+    assert (done.returncode, done.stdout) == (2, "")
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"healthagent: {daemon.file}:5: nonsense: unknown key")
+    assert second.startswith(f"healthagent: {daemon.file}:6: log.level: ")
+
+
+def test_a_host_that_does_not_exist_is_1_and_one_line(daemon: Daemon) -> None:
+    daemon.file.write_text(f'http: {{listen: ["no.such.host.invalid:9200"]}}\nstate_dir: {daemon.directory}\n')
+    done = daemon.run()
+
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "no.such.host.invalid:9200" in line
+
+
+def test_a_group_that_does_not_exist_is_1_and_one_line(daemon: Daemon) -> None:
+    daemon.configure(control=f"{daemon.control}, group: no-such-group")
+    done = daemon.run()
+
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "no-such-group" in line
+
+
+def test_it_leaves_no_child_and_no_open_file_behind(daemon: Daemon) -> None:
+    daemon.start()
+    assert daemon.process is not None
+    descriptors = Path(f"/proc/{daemon.process.pid}/fd")
+    wait(lambda: json.loads(daemon.get("/state")[2])["sample"]["sequence"] > 1, "two samples")
+    before = len(list(descriptors.iterdir()))
+    for _ in range(50):
+        daemon.get("/any")
+    daemon.configure()
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: "reloaded" in daemon.said(), "the reload")
+
+    wait(lambda: len(list(descriptors.iterdir())) <= before, "every connection is given back")

@@ -1,0 +1,503 @@
+"""HTTP as balancers, people and attackers speak it, over real TCP and a real Unix socket."""
+
+import asyncio
+import json
+import logging
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from healthagent import wire
+from healthagent.board import Board
+from healthagent.model import Publication
+from healthagent.web import Web
+from tests.build import DOWN, POLICY, REPLICA, ROLES, Agent, galera, healthy
+
+ALIASES = {
+    "any": ["/", "/any", "/health", "/readiness"],
+    "writer": ["/writer", "/primary", "/master", "/read-write"],
+    "reader": ["/reader", "/read-only"],
+    "replica": ["/replica", "/slave"],
+    "synced": ["/synced"],
+    "candidate": ["/candidate"],
+}
+PATHS = [(path, role) for role, paths in ALIASES.items() for path in paths]
+READ_ONLY = galera(read_only=1)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No client, whatever it does, makes this program say more than nothing."""
+    with caplog.at_level(logging.DEBUG):
+        yield
+    loud = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [f"{record.name}: {record.getMessage()}" for record in loud] == []
+
+
+class Client:
+    """Raw bytes to a listener of its own, in the same loop."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def raw(self, sent: bytes, *, end: bool = False) -> bytes:
+        """All that comes back until the server closes; `end`: our side is closed first."""
+        reader, writer = await self.open()
+        writer.write(sent)
+        if end:
+            writer.write_eof()
+        try:
+            with suppress(ConnectionError):
+                return await asyncio.wait_for(reader.read(), 8)
+            return b""
+        finally:
+            writer.close()
+
+    async def get(self, target: str, *headers: str, method: str = "GET", version: str = "1.0") -> "Reply":
+        lines = [f"{method} {target} HTTP/{version}", *headers, "Connection: close", "", ""]
+        return Reply(await self.raw("\r\n".join(lines).encode("utf-8", "surrogateescape")))
+
+
+class Reply:
+    def __init__(self, raw: bytes) -> None:
+        head, _, self.body = raw.partition(b"\r\n\r\n")
+        status, *lines = head.decode("ascii").split("\r\n")
+        self.protocol, code, self.phrase = status.split(" ", 2)
+        self.code = int(code)
+        self.headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines if ": " in line)}
+        self.names = [line.partition(":")[0].lower() for line in lines]
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8")
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.body)
+
+
+def talk(work: Callable[[Client], Awaitable[None]], publication: Publication | None = None) -> None:
+    """Runs `work` against a server that publishes `publication`; a synced read-only node if none is given."""
+    told = publication if publication is not None else healthy(READ_ONLY).publication
+
+    async def main() -> None:
+        now = told.snapshot.ended_at if told.snapshot is not None else 0.0
+        board = Board(told, POLICY.max_age_seconds, lambda: now)
+        application = Web(board, ROLES, lambda: {"source": "test", "last_reload_success": True, "errors": []})
+        runner = web.ServerRunner(application.server(), handle_signals=False)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
+        await site.start()
+        port = runner.addresses[0][1]
+        try:
+            await asyncio.wait_for(work(Client(port)), 25)
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(main(), debug=False)
+
+
+# --- paths ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_path_and_alias_asks_its_role() -> None:
+    async def work(client: Client) -> None:
+        for path, role in PATHS:
+            reply = await client.get(path)
+            down = role in ("writer", "candidate")
+            assert (path, reply.code) == (path, 503 if down else 200)
+            assert reply.phrase == ("read_only" if down else "OK")
+            assert reply.headers["x-healthagent-role"] == role
+            assert reply.headers["cache-control"] == "no-store"
+            tail = f"{role} weight=0 state=synced reasons=read_only\n" if down else f"{role} weight=100 state=synced\n"
+            assert reply.text == ("FAIL " if down else "OK ") + tail
+
+    talk(work)
+
+
+def test_before_the_first_sample_every_role_is_503_starting() -> None:
+    async def work(client: Client) -> None:
+        for path, role in PATHS:
+            reply = await client.get(path)
+            assert (reply.code, reply.phrase) == (503, "starting")
+            assert reply.text == f"FAIL {role} weight=0 state=unknown reasons=starting\n"
+        assert (await client.get("/liveness")).code == 200
+        assert (await client.get("/state")).document["sample"]["age_seconds"] is None
+        assert (await client.get("/why?role=writer")).document == []
+
+    talk(work, Agent().publication)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_get_head_and_options_answer_alike(method: str) -> None:
+    async def work(client: Client) -> None:
+        for path, _ in PATHS:
+            for headers in ([], ["Accept: application/json"]):
+                get, other = await client.get(path, *headers), await client.get(path, *headers, method=method)
+                same = ("x-healthagent-state", "x-healthagent-weight", "x-healthagent-reasons", "content-type")
+                assert (other.code, other.phrase) == (get.code, get.phrase)
+                assert [other.headers[name] for name in same] == [get.headers[name] for name in same]
+                assert other.body == (get.body if method == "GET" else b"")
+
+    talk(work)
+
+
+@pytest.mark.parametrize("path", ["/state", "/why?role=writer", "/liveness", "/nonsense"])
+def test_head_has_no_body_anywhere(path: str) -> None:
+    async def work(client: Client) -> None:
+        get = await client.get(path)
+        for method in ("HEAD", "OPTIONS"):
+            reply = await client.get(path, method=method)
+            assert (reply.code, reply.body) == (get.code, b"")
+
+    talk(work)
+
+
+@pytest.mark.parametrize("ask", [("/writer?format=json",), ("/writer", "Accept: application/json")])
+def test_json(ask: tuple[str, ...]) -> None:
+    async def work(client: Client) -> None:
+        reply = await client.get(*ask)
+        assert (reply.code, reply.headers["content-type"]) == (503, "application/json; charset=utf-8")
+        assert reply.document == {
+            "role": "writer",
+            "verdict": "down",
+            "weight": 0,
+            "state": "synced",
+            "reasons": ["read_only"],
+            "since": reply.document["since"],
+        }
+
+    talk(work)
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_json"),
+    [
+        ("*/*", False),
+        ("text/plain", False),
+        ("APPLICATION/JSON", True),
+        ("text/html, application/json;q=0.5", True),
+        ("application/json;q=0", False),
+        ("application/json; q=0.0", False),
+        ("application/jsonlines", False),
+        (",;,=;", False),
+    ],
+)
+def test_accept(accept: str, is_json: bool) -> None:
+    async def work(client: Client) -> None:
+        assert (
+            (await client.get("/any", f"Accept: {accept}"))
+            .headers["content-type"]
+            .startswith("application/json" if is_json else "text/plain")
+        )
+        assert (await client.get("/any?format=text", f"Accept: {accept}")).text.startswith("OK any")
+
+    talk(work)
+
+
+def test_state_is_always_200_and_json() -> None:
+    async def work(client: Client) -> None:
+        reply = await client.get("/state")
+        assert (reply.code, reply.document["state"], reply.document["roles"]["any"]["verdict"]) == (200, "down", "down")
+
+    talk(work, healthy().sees(DOWN).publication)
+
+
+def test_why_is_always_200_and_a_list_of_gates() -> None:
+    async def work(client: Client) -> None:
+        reply = await client.get("/why?role=writer")
+        assert reply.code == 200
+        assert [gate["gate"] for gate in reply.document if not gate["passed"]] == ["writable"]
+
+    talk(work)
+
+
+def test_liveness_uses_no_result_of_the_database() -> None:
+    async def work(client: Client) -> None:
+        assert (await client.get("/liveness")).code == 200
+
+    talk(work, healthy().sees(DOWN).publication)
+
+
+def test_a_replica() -> None:
+    async def work(client: Client) -> None:
+        codes = [(await client.get(path)).code for path in ("/any", "/writer", "/reader", "/replica", "/synced")]
+        assert codes == [200, 503, 200, 200, 503]
+        assert (await client.get("/synced")).phrase == "not_galera"
+
+    talk(work, healthy(REPLICA).publication)
+
+
+def test_a_role_that_is_new_and_not_judged_yet_is_starting() -> None:
+    """Between a reload and the next sample, which may take its time on a server that hangs."""
+
+    async def main() -> None:
+        agent = healthy()
+        own = replace(ROLES[2], name="analytics")
+        application = Web(Board(agent.publication, 3.0, lambda: agent.now), ROLES, dict)
+        application.set_roles((*ROLES, own))
+        runner = web.ServerRunner(application.server(), handle_signals=False)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            client = Client(runner.addresses[0][1])
+            reply = await client.get("/analytics")
+            assert (reply.code, reply.phrase) == (503, "starting")
+            assert (await client.get("/why?role=analytics")).document == []
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(main())
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+BAD_TARGETS = [
+    *("/nonsense", "/any/", "//any", "/ANY", "/Writer", "/any/..", "/./any", "/any%20", "/%61ny", "/any;x", "/any#x"),
+    *("/writer/reader", "/.env", "/any%00", "/\udcff", "*", "any", "/metricss", "/w", "/writer\\", "/any%2f"),
+    *("/any?x=1", "/any?x", "/any?=", "/any?format", "/any?format=", "/any?format=xml", "/any?format=JSON"),
+    *("/any?format=json&format=json", "/any?role=any", "/why?role=nobody", "/why?role=", "/why?role=any&role=any"),
+    *("/any?%ff=1", "/any?format=%ff", "/any?\udcff=1", "/any?" + "&".join(["a=1"] * 50), "/state?x=1"),
+    "/liveness?x=1",
+    *("/reader?max_lag", "/reader?max_lag=", "/reader?max_lag=abc", "/reader?max_lag=-5s", "/reader?max_lag=5s5"),
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_nothing_malformed_ever_gets_2xx(method: str) -> None:
+    async def work(client: Client) -> None:
+        for target in BAD_TARGETS:
+            for version in ("1.0", "1.1"):
+                reply = await client.get(target, method=method, version=version)
+                assert (target, reply.code) == (target, 400)
+
+    talk(work)
+
+
+def test_an_unknown_path_is_told_the_roles() -> None:
+    async def work(client: Client) -> None:
+        reply = await client.get("/wirter")
+        assert reply.code == 400
+        for word in ("/wirter", "any", "writer", "reader", "synced", "candidate", "replica"):
+            assert word in reply.text
+        assert "error" in (await client.get("/wirter", "Accept: application/json")).document
+
+    talk(work)
+
+
+def test_an_unknown_role_or_parameter_is_named() -> None:
+    async def work(client: Client) -> None:
+        assert "'nobody'" in (await client.get("/why?role=nobody")).text
+        assert "writer" in (await client.get("/why?role=nobody")).text
+        assert "'x'" in (await client.get("/any?x=1")).text
+        assert "'format'" in (await client.get("/any?format=xml")).text
+
+    talk(work)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "PROPFIND", "get", "BREW"])
+def test_another_method_is_405_and_told_what_is_allowed(method: str) -> None:
+    async def work(client: Client) -> None:
+        for path in ("/any", "/nonsense", "/state"):
+            reply = await client.get(path if method != "CONNECT" else "x:1", method=method)
+            assert reply.code in ((405,) if method not in ("get",) else (400, 405))
+            if reply.code == 405:
+                assert reply.headers["allow"] == "GET, HEAD, OPTIONS"
+
+    talk(work)
+
+
+def test_a_body_is_read_by_nobody() -> None:
+    async def work(client: Client) -> None:
+        post = b"POST /any HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+        assert Reply(await client.raw(post)).code == 405
+        get = b"GET /any HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+        assert Reply(await client.raw(get)).code == 200
+
+    talk(work)
+
+
+GARBAGE = {
+    "binary": bytes(range(256)) * 8,
+    "zeros": b"\0" * 512,
+    "a TLS hello": bytes.fromhex("16030100c8010000c40303") + b"\x55" * 200,
+    "another protocol": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+    "no version": b"GET /any\r\n\r\n",
+    "a version from nowhere": b"GET /any HTTP/9.9\r\n\r\n",
+    "three blanks": b"GET  /any  HTTP/1.1\r\n\r\n",
+    "a header without a colon": b"GET /any HTTP/1.1\r\nHost x\r\n\r\n",
+    "a header with a blank name": b"GET /any HTTP/1.1\r\n : x\r\n\r\n",
+    "bad length": b"GET /any HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    "two lengths": b"GET /any HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "a header of 64 KiB": b"GET /any HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 65536 + b"\r\n\r\n",
+    "64 KiB without an end": b"GET /any HTTP/1.1\r\nX: " + b"x" * 65536,
+    "a target of 64 KiB": b"GET /" + b"a" * 65536 + b" HTTP/1.0\r\n\r\n",
+    "a NUL in a header": b"GET /any HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", GARBAGE.values(), ids=GARBAGE.keys())
+def test_what_is_not_http_gets_400_or_nothing(sent: bytes) -> None:
+    async def work(client: Client) -> None:
+        told = await client.raw(sent, end=True)
+        assert told == b"" or Reply(told).code in (400, 431)
+        assert (await client.get("/any")).code == 200
+
+    talk(work)
+
+
+# --- how it is asked ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /any HTTP/1.0\r\n\r\n",
+        b"OPTIONS / HTTP/1.0\r\n\r\n",
+        b"GET /any HTTP/1.0\r\nHost: x\r\n\r\n",
+        b"GET /any HTTP/1.1\r\nConnection: close\r\n\r\n",
+        b"GET /any HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /any HTTP/1.1\r\nhost:x\r\nconnection: close\r\n\r\n",
+        b"GET /any HTTP/1.1\r\nx-haproxy-server-state: UP 2/3; host=x\r\nconnection: close\r\n\r\n",
+        b"GET http://db1:9200/any HTTP/1.1\r\nHost: db1:9200\r\nConnection: close\r\n\r\n",
+        b"GET http://db1:9200/any HTTP/1.1\r\nConnection: close\r\n\r\n",
+    ],
+)
+def test_every_way_to_ask_gets_its_verdict(head: bytes) -> None:
+    async def work(client: Client) -> None:
+        assert Reply(await client.raw(head)).code == 200
+
+    talk(work)
+
+
+@pytest.mark.parametrize("head", [b"GET /any HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /any HTTP/1.1\r\n\r\n"])
+def test_a_request_split_at_every_byte(head: bytes) -> None:
+    async def work(client: Client) -> None:
+        async def split(at: int) -> None:
+            reader, writer = await client.open()
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            writer.write(head[:at])
+            await writer.drain()
+            await asyncio.sleep(0.01)
+            writer.write(head[at:])
+            first = await asyncio.wait_for(reader.readline(), 8)
+            assert first == b"HTTP/1.1 200 OK\r\n"
+            writer.close()
+
+        await asyncio.gather(*(split(at) for at in range(1, len(head))))
+
+    talk(work)
+
+
+def test_keep_alive_and_pipelining() -> None:
+    async def work(client: Client) -> None:
+        reader, writer = await client.open()
+        for _ in range(3):
+            writer.write(b"GET /writer HTTP/1.1\r\n\r\nGET /any HTTP/1.1\r\nHost: x\r\n\r\n")
+            writer.write(b"HEAD /state HTTP/1.1\r\n\r\n")
+            told = [await one_answer(reader), await one_answer(reader), await one_answer(reader, body=False)]
+            assert [reply.code for reply in told] == [503, 200, 200]
+        writer.close()
+
+    talk(work)
+
+
+async def one_answer(reader: asyncio.StreamReader, *, body: bool = True) -> Reply:
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 8)
+    reply = Reply(head)
+    if body:
+        reply.body = await reader.readexactly(int(reply.headers["content-length"]))
+    return reply
+
+
+# --- clients that do not behave -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", b"GET /any HTTP/1.1\r\nHost: x\r\n"])
+def test_half_a_request_is_ended_after_its_deadline(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "REQUEST_SECONDS", 0.2)
+
+    async def work(client: Client) -> None:
+        started = asyncio.get_running_loop().time()
+        assert await client.raw(sent) == b""
+        assert 0.2 <= asyncio.get_running_loop().time() - started < 2
+
+    talk(work)
+
+
+def test_a_client_that_trickles_does_not_move_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "REQUEST_SECONDS", 0.3)
+
+    async def work(client: Client) -> None:
+        reader, writer = await client.open()
+        started = asyncio.get_running_loop().time()
+        with suppress(ConnectionError):
+            while not reader.at_eof() and asyncio.get_running_loop().time() - started < 5:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        assert asyncio.get_running_loop().time() - started < 2
+        writer.close()
+
+    talk(work)
+
+
+def test_500_idle_connections_do_not_keep_the_others_from_their_answers() -> None:
+    async def work(client: Client) -> None:
+        idle = await asyncio.gather(*(client.open() for _ in range(500)))
+        started = asyncio.get_running_loop().time()
+        for path, role in PATHS:
+            assert (await client.get(path)).headers["x-healthagent-role"] == role
+        assert asyncio.get_running_loop().time() - started < 3
+        for _, writer in idle:
+            writer.close()
+
+    talk(work)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /wr", b"GET /writer HTTP/1.0\r\n\r\n", b"OPTIONS / HTTP/1.0\r\n\r\n"])
+def test_a_check_that_ends_in_rst_leaves_no_trace(sent: bytes) -> None:
+    """A balancer that has read the status line drops the connection; `_nothing_is_logged` sees what that leaves."""
+
+    async def work(client: Client) -> None:
+        for _ in range(20):
+            _, writer = await client.open()
+            writer.write(sent)
+            await writer.drain()
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+        assert (await client.get("/any")).code == 200
+
+    talk(work)
+
+
+def test_the_unix_socket_answers_like_tcp(tmp_path: Path) -> None:
+    async def main() -> None:
+        agent = healthy(READ_ONLY)
+        board = Board(agent.publication, 3.0, lambda: agent.now)
+        runner = web.ServerRunner(Web(board, ROLES, dict).server(), handle_signals=False)
+        await runner.setup()
+        await web.UnixSite(runner, str(tmp_path / "c.sock")).start()
+        try:
+            for path, role in PATHS:
+                reader, writer = await asyncio.open_unix_connection(tmp_path / "c.sock")
+                writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+                reply = Reply(await reader.read())
+                assert reply.headers["x-healthagent-role"] == role
+                writer.close()
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(main())

@@ -1,0 +1,141 @@
+"""The rooms of the house and the doors between them. A new import is a decision: it is written down here first."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import healthagent
+
+HOUSE = Path(healthagent.__file__).parent
+MAX_LINES = 330
+
+# room -> the rooms it looks at. What is above knows nothing of what is below it.
+DOORS: dict[str, set[str]] = {
+    "__init__": set(),
+    "reasons": set(),
+    "errors": set(),
+    "model": {"reasons"},
+    "parse": {"model"},
+    "trail": {"model"},
+    "assess": {"model", "reasons", "trail"},
+    "view": {"model", "reasons", "trail"},
+    "gates_server": {"assess", "model", "reasons", "view"},
+    "gates_galera": {"assess", "model", "reasons", "trail", "view"},
+    "gates_replication": {"assess", "model", "reasons", "view"},
+    "damping": {"model"},
+    "decide": {"assess", "damping", "gates_galera", "gates_replication", "gates_server", "model", "reasons", "view"},
+    "judge": {"assess", "damping", "decide", "model", "reasons", "trail", "view"},
+    "render": {"model", "reasons"},
+    "board": {"decide", "model"},
+    "link": {"model"},
+    "session": {"link", "model", "parse"},
+    "process": {"model"},
+    "probe": {"link", "model", "parse", "process", "session"},
+    "schema": {"model"},
+    "document": {"errors", "schema"},
+    "config": {"document", "errors", "model", "schema", "session"},
+    "pin": {"model"},
+    "logs": set(),
+    "monitor": {"board", "config", "judge", "model", "pin", "probe"},
+    "wire": set(),
+    "web": {"__init__", "board", "model", "render", "wire"},
+    "service": {"__init__", "config", "errors", "logs", "monitor", "pin", "web"},
+    "cli": {"__init__", "config", "errors", "judge", "logs", "model", "pin", "probe", "render", "service"},
+    "__main__": {"cli"},
+}
+# Values in, values out: no clock, no loop, no socket, no log, no file, no database, no HTTP.
+PURE: dict[str, set[str]] = {
+    "reasons": {"enum"},
+    "model": {"dataclasses", "enum"},
+    "parse": {"collections"},
+    "trail": {"dataclasses"},
+    "assess": {"collections"},
+    "view": {"dataclasses"},
+    "gates_server": set(),
+    "gates_galera": set(),
+    "gates_replication": set(),
+    "damping": {"dataclasses"},
+    "decide": {"collections", "dataclasses"},
+    "judge": {"collections", "dataclasses"},
+    "render": {"collections", "dataclasses", "datetime", "json", "typing"},
+}
+# each library has one way in
+LIBRARIES = {
+    "aiohttp": {"service", "web", "wire"},
+    "aiomysql": {"link"},
+    "pymysql": {"config", "link", "probe"},
+    "yaml": {"cli", "document"},
+}
+
+
+def files() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(HOUSE.glob("*.py"))}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of all that a file imports, inside functions too; `healthagent.room` for a room."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            module = node.module or ""
+            if module == "healthagent":
+                rooms = {alias.name if (HOUSE / f"{alias.name}.py").exists() else "__init__" for alias in node.names}
+                found |= {f"healthagent.{room}" for room in rooms}
+            else:
+                found.add(module)
+    return found
+
+
+def rooms(path: Path) -> set[str]:
+    return {name.removeprefix("healthagent.") for name in imports(path) if name.startswith("healthagent.")}
+
+
+def libraries(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)} - {"healthagent"}
+
+
+def test_every_room_is_listed() -> None:
+    assert set(files()) == set(DOORS)
+
+
+@pytest.mark.parametrize("room", DOORS)
+def test_a_room_looks_only_where_it_may(room: str) -> None:
+    assert rooms(files()[room]) == DOORS[room]
+
+
+def test_all_doors_lead_one_way() -> None:
+    order = list(DOORS)
+    backwards = {(room, other) for room in order for other in DOORS[room] if order.index(other) >= order.index(room)}
+
+    assert backwards == set()
+
+
+@pytest.mark.parametrize("room", PURE)
+def test_the_middle_of_the_house_is_pure(room: str) -> None:
+    assert libraries(files()[room]) <= PURE[room]
+    assert DOORS[room] <= set(PURE)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_has_few_ways_in(library: str) -> None:
+    assert {room for room, path in files().items() if library in libraries(path)} == LIBRARIES[library]
+
+
+def test_no_room_is_too_large() -> None:
+    lines = {room: len(path.read_text("utf-8").splitlines()) for room, path in files().items()}
+
+    assert {room: count for room, count in lines.items() if count > MAX_LINES} == {}
+
+
+@pytest.mark.parametrize("room", PURE)
+def test_nothing_pure_opens_prints_or_waits(room: str) -> None:
+    tree = ast.parse(files()[room].read_text("utf-8"))
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    waits = [node for node in ast.walk(tree) if isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.Global)]
+
+    assert called & {"open", "print", "input", "exec", "eval", "__import__"} == set()
+    assert waits == []

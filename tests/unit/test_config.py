@@ -1,0 +1,388 @@
+"""A YAML file -> settings, or every problem at once: path of the file, line, dotted key, what would be right."""
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+import yaml
+
+from healthagent import config
+from healthagent.config import Config
+from healthagent.errors import ConfigError
+from healthagent.model import Base, Topology
+from healthagent.schema import ROLE_SETTINGS, SECTIONS, duration_seconds
+
+SECRET = "hunter2-swordfish"
+
+
+@pytest.fixture(autouse=True)
+def _no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No ~/.my.cnf of whoever runs the tests."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "healthagent.yaml"
+
+
+def loaded(file: Path, text: str) -> Config:
+    file.write_text(text)
+    return config.load(file)
+
+
+def lines(file: Path, text: str) -> list[str]:
+    """The problems of `text`, the file's name cut off."""
+    with pytest.raises(ConfigError) as caught:
+        loaded(file, text)
+    assert all(line.startswith(f"{file}:") and "\n" not in line for line in caught.value.lines())
+    return [line.removeprefix(f"{file}:") for line in caught.value.lines()]
+
+
+# --- what is right --------------------------------------------------------------------------------------------------
+
+
+def test_the_defaults_work_on_a_database_node() -> None:
+    found = config.load(None)
+
+    assert (found.login.socket, found.login.password) == ("/run/mysqld/mysqld.sock", "")
+    assert found.login.local
+    assert found.listen == (("0.0.0.0", 9200),)
+    assert (found.interval_seconds, found.timeout_seconds, found.policy.max_age_seconds) == (0.5, 0.8, 3.0)
+    assert str(found.control.socket) == "/run/healthagent/control.sock"
+    assert (found.control.mode, found.control.group) == (0o660, None)
+    assert str(found.state_dir) == "/var/lib/healthagent"
+    assert (found.log_level, found.log_format) == ("info", "auto")
+    assert found.policy.topology is Topology.AUTO
+    assert [role.name for role in found.policy.roles] == ["any", "synced", "reader", "candidate", "writer", "replica"]
+    assert found.warnings == ()
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        config.load(None).log_level = "debug"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["{}", "# nothing yet\n", "---\n", "mysql:\nprobe:\nroles:\n", "mysql: {user: }\n"])
+def test_a_file_that_says_nothing_is_the_defaults(file: Path, text: str) -> None:
+    assert loaded(file, text).settings == config.load(None).settings
+
+
+def test_every_setting(file: Path) -> None:
+    found = loaded(
+        file,
+        """
+mysql: {host: 10.0.0.11, port: 3307, user: agent, password: s, topology: galera, datadir: /data, pid_file: /run/x}
+probe: {interval: 250ms, timeout: 1s, max_age: 5s}
+roles:
+  any: {donor: true, desync: true}
+  reader: {max_lag: 1m, donor: true, desync: true, require_replication: false, exclude_writer: true}
+http: {listen: ["127.0.0.1:80", "[::1]:81", ":82"]}
+control: {socket: /tmp/x.sock, mode: "0600", group: adm}
+state_dir: /tmp/state
+log: {level: debug, format: json}
+""",
+    )
+
+    assert (found.login.host, found.login.port, found.login.user) == ("10.0.0.11", 3307, "agent")
+    assert (found.login.socket, found.login.local) == (None, False)
+    assert found.policy.topology is Topology.GALERA
+    assert (found.login.datadir, found.login.pid_file) == ("/data", "/run/x")
+    assert (found.interval_seconds, found.timeout_seconds, found.policy.max_age_seconds) == (0.25, 1.0, 5.0)
+    assert found.listen == (("127.0.0.1", 80), ("::1", 81), ("0.0.0.0", 82))
+    assert (found.control.mode, found.control.group) == (0o600, "adm")
+    reader = next(role for role in found.policy.roles if role.name == "reader")
+    assert (reader.max_lag_seconds, reader.donor, reader.desync) == (60.0, True, True)
+    assert (reader.require_replication, reader.exclude_writer) == (False, True)
+    assert found.policy.reader_max_lag_seconds == 60.0
+    assert (found.log_level, found.log_format) == ("debug", "json")
+
+
+def test_own_roles_take_what_they_do_not_say_from_their_base(file: Path) -> None:
+    found = loaded(
+        file,
+        """
+roles:
+  reader: {max_lag: 20s}
+  analytics: {base: reader, donor: true}
+  reports-2: {base: reader, max_lag: 10m}
+  app: {base: writer}
+""",
+    )
+    roles = {role.name: role for role in found.policy.roles}
+
+    assert (roles["analytics"].base, roles["analytics"].max_lag_seconds) == (Base.READER, 20.0)
+    assert roles["analytics"].donor
+    assert not roles["reader"].donor
+    assert roles["reports-2"].max_lag_seconds == 600.0
+    assert roles["replica"].max_lag_seconds == 20.0
+    assert roles["app"].base is Base.WRITER
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("5s", 5.0), ("1.5s", 1.5), ("10m", 600.0), ("1h", 3600.0), ("0s", 0.0)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert duration_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("value", ["5", 5, 5.0, "5 s", "-5s", "s", "5d", "", "١s", "5s5s", None, True, "1e3s", ["5s"]])
+def test_what_is_no_duration(value: object) -> None:
+    with pytest.raises(ValueError, match="500ms, 5s or 10m"):
+        duration_seconds(value)
+
+
+def test_a_password_file_gives_its_first_line(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(f"{SECRET}\n\n")
+    (tmp_path / "password").chmod(0o600)
+    found = loaded(file, f"mysql: {{user: a, password_file: {tmp_path}/password}}")
+
+    assert (found.login.password, found.warnings) == (SECRET, ())
+
+
+def test_a_secret_that_others_can_read_is_a_warning(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(SECRET)
+    (tmp_path / "password").chmod(0o644)
+    (warning,) = loaded(file, f"mysql: {{user: a, password_file: {tmp_path}/password}}").warnings
+    assert str(tmp_path / "password") in warning
+
+    file.chmod(0o644)
+    (warning,) = loaded(file, f"mysql: {{user: a, password: {SECRET}}}").warnings
+    assert str(file) in warning
+    assert SECRET not in warning
+
+
+def test_a_secret_that_nobody_else_can_read_is_none(file: Path) -> None:
+    file.touch()
+    file.chmod(0o600)
+
+    assert loaded(file, f"mysql: {{user: a, password: {SECRET}}}").warnings == ()
+
+
+def test_a_defaults_file(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "my.cnf").write_text(
+        f"[client]\nuser = app\npassword = '{SECRET}'\nport = 3307\n[healthagent]\nuser = agent\nhost = 127.0.0.1\n"
+    )
+    login = loaded(file, f"mysql: {{defaults_file: {tmp_path}/my.cnf}}").login
+
+    assert (login.user, login.password, login.host, login.port) == ("agent", SECRET, "127.0.0.1", 3307)
+    assert login.socket is None
+
+
+def test_what_the_file_says_wins_over_the_defaults_file(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "my.cnf").write_text("[client]\nuser = app\nsocket = /tmp/a.sock\nport = 3307\n")
+    login = loaded(file, f"mysql: {{defaults_file: {tmp_path}/my.cnf, user: agent, socket: /tmp/b.sock}}").login
+
+    assert (login.user, login.socket) == ("agent", "/tmp/b.sock")
+
+
+def test_my_cnf_of_the_home_is_used_where_no_login_is_configured(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".my.cnf").write_text("[client]\nuser = app\n")
+
+    assert loaded(file, "{}").login.user == "app"
+    assert loaded(file, "mysql: {user: agent}").login.user == "agent"
+
+
+def test_localhost_is_the_socket_as_for_every_client_of_mariadb(file: Path) -> None:
+    assert loaded(file, "mysql: {host: localhost}").login.socket == "/run/mysqld/mysqld.sock"
+
+
+# --- what is wrong --------------------------------------------------------------------------------------------------
+
+
+def test_all_problems_are_said_at_once_in_the_order_of_their_lines(file: Path) -> None:
+    found = lines(
+        file,
+        """\
+mysql:
+  port: 0
+  sokcet: /tmp/x
+probe:
+  interval: fast
+  max_age: 1s
+htpp: {}
+roles:
+  reader: {max_lag: 5}
+  x: {base: nobody}
+log: {level: verbose}
+""",
+    )
+
+    assert [line.partition(": ")[0] for line in found] == ["2", "3", "5", "6", "7", "9", "10", "11"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "path", "says"),
+    [
+        ("mysql:\n  prot: 1\n", 2, "mysql.prot", "unknown key; known here: socket, host, port"),
+        ("\nnonsense: 1\n", 2, "nonsense", "unknown key; known here: mysql, probe"),
+        ("mysql: {port: '3306'}\n", 1, "mysql.port", "'3306': must be a whole number from 1 to 65535"),
+        ("mysql: {port: true}\n", 1, "mysql.port", "must be a whole number from 1 to 65535"),
+        ("mysql: {socket: run/x.sock}\n", 1, "mysql.socket", "must be an absolute path"),
+        ("mysql: {user: 7}\n", 1, "mysql.user", "must be a text that is not empty"),
+        ("mysql: {topology: cluster}\n", 1, "mysql.topology", "must be one of auto, galera, async, standalone"),
+        ("mysql: {socket: /a, host: b}\n", 1, "mysql.host", "cannot stand beside mysql.socket"),
+        ("mysql: {password: a, password_file: /etc/passwd}\n", 1, "mysql.password_file", "cannot stand beside"),
+        ("mysql:\n  password_file: /nowhere/p\n", 2, "mysql.password_file", "/nowhere/p cannot be read: No such file"),
+        ("mysql:\n  defaults_file: /nowhere/p\n", 2, "mysql.defaults_file", "/nowhere/p cannot be read: No such file"),
+        ("probe:\n\n  timeout: 5\n", 3, "probe.timeout", "5: must be a duration such as 500ms, 5s or 10m"),
+        ("probe: {interval: 1ms}\n", 1, "probe.interval", "'1ms': must be from 0.05s to 60s"),
+        ("probe: {timeout: 2s}\n", 1, "probe.max_age", "3s: must be at least interval + 2 x timeout, 4.5s"),
+        ("http: {listen: 9200}\n", 1, "http.listen", "9200: must be a list of addresses"),
+        ("http: {listen: []}\n", 1, "http.listen", "must be a list of addresses"),
+        ("http: {listen: [9200]}\n", 1, "http.listen", "is not an address; write host:port"),
+        ("http: {listen: ['x:0']}\n", 1, "http.listen", "is not an address; write host:port"),
+        ("http: {listen: ['x:65536']}\n", 1, "http.listen", "is not an address; write host:port"),
+        ("http: {listen: ['::1:9200']}\n", 1, "http.listen", "is not an address; write host:port"),
+        ("control: {mode: 0660}\n", 1, "control.mode", 'must be an octal mode in quotes, such as "0660"'),
+        ("control: {mode: '0888'}\n", 1, "control.mode", "must be an octal mode in quotes"),
+        ("log: {level: off}\n", 1, "log.level", "must be one of debug, info, warning, error"),
+        ("log: [info]\n", 1, "log", "must be a mapping (key: value), not a list"),
+        ("log:\n  level: info\n  level: debug\n", 3, "log.level", "is written twice"),
+        ("log: {}\nlog: {}\n", 2, "log", "is written twice"),
+        ("roles: [reader]\n", 1, "roles", "must be a mapping (key: value), not a list"),
+        ("roles: {writer: {donor: true}}\n", 1, "roles.writer.donor", "a writer takes no settings"),
+        ("roles: {any: {max_lag: 5s}}\n", 1, "roles.any.max_lag", "any takes donor, desync"),
+        ("roles:\n  reader:\n    max_lag: 5\n", 3, "roles.reader.max_lag", "5: must be a duration"),
+        ("roles: {reader: {donor: 'yes'}}\n", 1, "roles.reader.donor", "'yes': must be true or false"),
+        ("roles:\n  x: {}\n", 2, "roles.x.base", "must be one of any, synced, reader, candidate, writer"),
+        ("roles:\n  x: {base: y}\n", 2, "roles.x.base", "'y': must be one of any"),
+        ("roles:\n  x: {base: [reader]}\n", 2, "roles.x.base", "must be one of any"),
+        ("roles:\n  x: {base: {a: b}}\n", 2, "roles.x.base", "must be one of any"),
+        ("roles:\n  x: {base: 5}\n", 2, "roles.x.base", "must be one of any"),
+        ("roles:\n  x: {base: reader, max_leg: 5s}\n", 2, "roles.x.max_leg", "a reader takes max_lag"),
+        ("roles:\n  X Y: {base: reader}\n", 2, "roles.X Y", "is not a name for a role"),
+        ("roles:\n  liveness: {base: reader}\n", 2, "roles.liveness", "is not a name for a role"),
+        ("roles:\n  metrics: {base: reader}\n", 2, "roles.metrics", "is not a name for a role"),
+        ("roles: {reader: {base: writer}}\n", 1, "roles.reader.base", "a reader takes max_lag"),
+        ("state_dir: here\n", 1, "state_dir", "must be an absolute path"),
+    ],
+)
+def test_a_problem_names_line_key_and_what_is_right(file: Path, text: str, line: int, path: str, says: str) -> None:
+    (found,) = lines(file, text)
+
+    assert found.startswith(f"{line}: {path}: ")
+    assert says in found
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("", 1, "is empty"),
+        ("   \n\n", 1, "is empty"),
+        ("- mysql\n", 1, "must be a mapping (key: value), not a list"),
+        ("just words\n", 1, "must be a mapping (key: value)"),
+        ("mysql:\n\tuser: x\n", 2, "never tabs"),
+        ("mysql: {user: x\n", 2, "is not valid YAML"),
+        ("mysql: 'x\n", 2, "is not valid YAML"),
+        ("a: *nowhere\n", 1, "is not valid YAML"),
+        ("a: 1\n---\nb: 2\n", 2, "is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping(file: Path, text: str, line: int, says: str) -> None:
+    (found,) = lines(file, text)
+
+    assert found.startswith(f"{line}: ")
+    assert says in found
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(tmp_path / "none.yaml")
+
+    assert caught.value.lines() == [f"{tmp_path}/none.yaml: cannot be read: No such file or directory"]
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        config.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"mysql: {user: \x00}\n", b"a: " + b"[" * 3000])
+def test_a_file_that_is_no_text(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+
+    with pytest.raises(ConfigError) as caught:
+        config.load(file)
+    assert len(caught.value.lines()) == 1
+
+
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_an_empty_password_file(file: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "password").write_text(content)
+
+    (found,) = lines(file, f"mysql: {{password_file: {tmp_path}/password}}")
+    assert "is empty; its first line must be the password" in found
+
+
+def test_a_defaults_file_that_is_none(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "my.cnf").write_text("no section\n")
+
+    (found,) = lines(file, f"mysql: {{defaults_file: {tmp_path}/my.cnf}}")
+    assert "is not an option file" in found
+
+
+def test_a_port_in_the_defaults_file_that_is_none(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "my.cnf").write_text("[client]\nhost = db\nport = 33o6\n")
+
+    (found,) = lines(file, f"mysql: {{defaults_file: {tmp_path}/my.cnf}}")
+    assert "mysql.defaults_file" in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"mysql: {{password: [{SECRET}]}}",
+        f"mysql: {{password: {SECRET}, port: x}}",
+        f"mysql: {{password: {SECRET}, password: {SECRET}}}",
+        f"mysql: {{pasword: {SECRET}}}",
+        f"mysql: {{password: {SECRET}",
+    ],
+)
+def test_no_error_prints_a_secret(file: Path, text: str) -> None:
+    assert SECRET not in "\n".join(lines(file, text))
+
+
+# --- config show ----------------------------------------------------------------------------------------------------
+
+
+def test_shown_hides_the_secret(file: Path) -> None:
+    shown = config.shown(loaded(file, f"mysql: {{user: a, password: {SECRET}}}"))
+
+    assert SECRET not in yaml.safe_dump(shown)
+    assert shown["mysql"]["password"] == "(hidden)"
+
+
+def test_shown_hides_the_secret_of_a_password_file(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(SECRET)
+    shown = config.shown(loaded(file, f"mysql: {{user: a, password_file: {tmp_path}/password}}"))
+
+    assert SECRET not in yaml.safe_dump(shown)
+    assert shown["mysql"]["password_file"] == f"{tmp_path}/password"
+
+
+def test_what_is_shown_is_a_configuration_that_says_the_same(file: Path) -> None:
+    text = """
+mysql: {host: 10.0.0.11, user: agent}
+probe: {interval: 250ms, timeout: 1.5s, max_age: 5m}
+roles: {reader: {max_lag: 1h, desync: true}, analytics: {base: reader, donor: true}}
+http: {listen: ["[::1]:9200", "127.0.0.1:9201"]}
+"""
+    first = loaded(file, text)
+    again = loaded(file, yaml.safe_dump(config.shown(first)))
+
+    assert (again.policy, again.listen, again.login) == (first.policy, first.listen, first.login)
+    assert config.shown(again) == config.shown(first)
+
+
+# --- the settings as data -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("section", [*SECTIONS, "roles"])
+def test_every_setting_has_a_meaning_and_its_default_is_one(section: str) -> None:
+    settings = SECTIONS.get(section, ROLE_SETTINGS)
+    assert settings
+
+    for key, setting in settings.items():
+        assert setting.meaning, key

@@ -1,0 +1,55 @@
+"""The documentation says what the code does: every path, setting, state, reason, gate and command stands in it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from healthagent import config, decide
+from healthagent.model import Base, Gate
+from healthagent.web import ALIASES
+from tools.docs import DOCS, rendered
+
+ROOT = DOCS.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_tables_are_those_of_the_code(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert text == rendered(text), "run `python -m tools.docs`"
+
+
+@pytest.mark.parametrize("path", [*ALIASES, *(f"/{base}" for base in Base), "/replica", "/liveness", "/state", "/why"])
+def test_every_path_is_documented(path: str) -> None:
+    assert f"`{path}`" in (DOCS / "http.md").read_text("utf-8") or f"`{path}?role=ROLE`" in (
+        DOCS / "http.md"
+    ).read_text("utf-8")
+
+
+@pytest.mark.parametrize("gate", list(Gate))
+def test_every_gate_is_documented_and_asked_by_some_role(gate: Gate) -> None:
+    assert f"| `{gate}` |" in (DOCS / "gates.md").read_text("utf-8")
+    asked = {name for table in (decide.GALERA, decide.ASYNC) for gates in table.values() for name, _ in gates}
+    assert gate in asked | {name for name, _ in decide.CONNECTION}
+
+
+def test_the_example_configuration_is_valid(tmp_path: Path) -> None:
+    example = (DOCS / "configuration.md").read_text("utf-8").split("```yaml\n")[1].split("```")[0]
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    password.chmod(0o600)
+    path = tmp_path / "healthagent.yaml"
+    path.write_text(example.replace("/etc/healthagent/password", str(password)))
+    assert set(yaml.safe_load(example)) <= set(config.shown(config.load(path)))
+
+
+@pytest.mark.parametrize("command", ["serve", "probe [--json]", "config check [FILE]", "config show", "sql grants"])
+def test_every_command_is_in_the_readme(command: str) -> None:
+    assert f"| `{command}` |" in README
+
+
+def test_readme_is_short_and_its_links_lead_somewhere() -> None:
+    assert len(README.splitlines()) < 150
+    for target in (part.split(")")[0] for part in README.split("](")[1:]):
+        assert (ROOT / target).exists(), target
