@@ -9,6 +9,7 @@ from healthagent.model import (
     Failure,
     FailureKind,
     Galera,
+    LocalState,
     Policy,
     ProcessState,
     Replication,
@@ -18,14 +19,12 @@ from healthagent.model import (
     Transfer,
 )
 from healthagent.reasons import Reason, State
-from healthagent.trail import Trail, provider_loaded
+from healthagent.trail import Episode, Trail, provider_loaded
 
 __all__ = [
-    "JOINED",
-    "SYNCED",
-    "copies_block",
+    "FATAL_BINLOG_ERRNO",
     "desync_explains",
-    "donating",
+    "episode_state",
     "io_error",
     "node_state",
     "reason_of",
@@ -34,8 +33,6 @@ __all__ = [
     "stopped",
 ]
 
-# wsrep_local_state
-JOINING, DESYNCED, JOINED, SYNCED, INCONSISTENT = 1, 2, 3, 4, 5
 # an IO thread that reconnects says one of these; anything else is an error that time does not heal
 TRANSIENT_IO_ERRNO = (0, 2002, 2003, 2013)
 # ER_MASTER_FATAL_ERROR_READING_BINLOG: the source has purged what this replica needs, or cannot read it
@@ -81,15 +78,15 @@ def _galera_state(snapshot: Snapshot, trail: Trail) -> State:
     galera = snapshot.galera or Galera()
     if not provider_loaded(galera) or galera.on is False:
         return State.WSREP_OFF
-    if galera.local_state == INCONSISTENT:
+    if galera.local_state == LocalState.INCONSISTENT:
         return State.INCONSISTENT
     if galera.cluster_status == "Disconnected" or galera.connected is False:
         return State.DISCONNECTED
-    if galera.local_state == JOINING:
+    if galera.local_state == LocalState.JOINING:
         return State.JOINING
     if galera.cluster_status is not None and galera.cluster_status != "Primary":
         return State.NON_PRIMARY
-    if galera.local_state == JOINED and not trail.desynced:
+    if galera.local_state == LocalState.JOINED and trail.desync is None:
         return State.JOINED
     if rejecting(galera):
         return State.REJECTING
@@ -97,20 +94,19 @@ def _galera_state(snapshot: Snapshot, trail: Trail) -> State:
         return State.UNKNOWN
     if not galera.ready:
         return State.NOT_READY
-    if galera.local_state == DESYNCED or trail.desynced:
-        return _desynced_state(snapshot, galera, trail)
-    return State.SYNCED if galera.local_state == SYNCED else State.NOT_READY
+    if trail.desync is not None:
+        return episode_state(trail.desync, galera, snapshot.ended_at)
+    return State.SYNCED if galera.local_state == LocalState.SYNCED else State.NOT_READY
 
 
-def _desynced_state(snapshot: Snapshot, galera: Galera, trail: Trail) -> State:
-    transfers = donating(snapshot)
-    if transfers is None and not desync_explains(galera):
-        unseen = snapshot.ended_at - (trail.desynced_at or snapshot.ended_at)
-        return State.DONOR_BLOCKING if unseen >= NO_EVIDENCE_SECONDS else State.DESYNCED
-    copies = [transfer for transfer in transfers or () if not transfer.bypass]
-    if not copies:
-        return State.DONOR if trail.copied else State.DESYNCED
-    return State.DONOR_BLOCKING if copies_block(copies, galera) else State.DONOR
+def episode_state(episode: Episode, galera: Galera, now: float) -> State:
+    """What state 2 is: DESYNCED, DONOR or DONOR_BLOCKING. The gates judge by this, so they cannot contradict it."""
+    blind = episode.blind_since is not None and now - episode.blind_since >= NO_EVIDENCE_SECONDS
+    if blind and not desync_explains(galera):
+        return State.DONOR_BLOCKING
+    if episode.copies:
+        return State.DONOR_BLOCKING if _copies_block(episode.copies, galera) else State.DONOR
+    return State.DONOR if episode.copied else State.DESYNCED
 
 
 def _async_state(snapshot: Snapshot, trail: Trail, policy: Policy) -> State:
@@ -143,12 +139,7 @@ def rejecting(galera: Galera) -> bool:
     return galera.reject_queries not in (None, "NONE") or maintenance
 
 
-def donating(snapshot: Snapshot) -> tuple[Transfer, ...] | None:
-    transfers = snapshot.evidence.transfers
-    return None if transfers is None else tuple(transfer for transfer in transfers if not transfer.joiner)
-
-
-def copies_block(copies: Sequence[Transfer], galera: Galera) -> bool:
+def _copies_block(copies: Sequence[Transfer], galera: Galera) -> bool:
     """desync_count 2 is the last second of a mariabackup, in which it blocks commits."""
     last_second = galera.desync_count is None or galera.desync_count - bool(galera.desync) >= 2
     return last_second or any(transfer.blocking for transfer in copies)

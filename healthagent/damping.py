@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from healthagent.model import Finding, Outcome
 
-__all__ = ["Pulse", "advance"]
+__all__ = ["Pulse", "advance", "rest"]
 
 RISE_SAMPLES = 2
 FALLS_FREE = 5
@@ -58,6 +58,11 @@ def advance(pulse: Pulse | None, finding: Finding, now: float) -> Pulse | None:
     if now - turn_at < seconds or samples < (finding.hold_samples if falling else RISE_SAMPLES):
         return replace(steady, turn_at=turn_at, turn_samples=samples)
     return replace(steady, effect=finding.outcome, changed_at=now, falls=(*falls, now) if falling else falls)
+
+
+def rest(pulse: Pulse) -> Pulse:
+    """The gate after a sample that could not tell: a turn that has begun must begin anew."""
+    return replace(pulse, turn_at=None, turn_samples=0)
 
 
 def rise_seconds(finding: Finding, falls: int) -> float:

@@ -35,12 +35,13 @@ _SERVING: Questions = (
     (Gate.DONOR, gates_galera.donor),
     (Gate.DESYNC, gates_galera.desync),
 )
+_WRITING: Questions = (*_SERVING, (Gate.WRITABLE, gates_replication.writable))
 GALERA: dict[Base, Questions] = {
     Base.ANY: _SERVING,
     Base.SYNCED: (*_MEMBER, (Gate.STATE, gates_galera.synced)),
     Base.READER: (*_SERVING, (Gate.EXCLUDE_WRITER, gates_replication.exclude_writer)),
-    Base.CANDIDATE: (*_SERVING, (Gate.WRITABLE, gates_replication.writable)),
-    Base.WRITER: (*_SERVING, (Gate.WRITABLE, gates_replication.writable)),
+    Base.CANDIDATE: _WRITING,
+    Base.WRITER: _WRITING,
 }
 _REPLICA: Questions = (
     (Gate.REPLICA_THREADS, gates_replication.replica_threads),
@@ -111,15 +112,15 @@ def expire(publication: Publication, max_age_seconds: float, now: float) -> Publ
     stale = now - snapshot.ended_at > max_age_seconds
     fell_at = valid_until(publication, max_age_seconds) + publication.wall_offset
     verdicts = publication.verdicts.items()
-    gates = {
-        name: tuple(_not_fresh(report, fell_at) for report in reports) for name, reports in publication.gates.items()
-    }
+    state = State.STALE if stale else publication.state
+    seen = publication.gates.items()
+    gates = {name: tuple(_not_fresh(report, state, fell_at) for report in reports) for name, reports in seen}
     publication = replace(publication, gates=gates)
     if not stale:
         return replace(publication, verdicts={name: _outlived(verdict, fell_at) for name, verdict in verdicts})
-    told = {name: replace(_outlived(v, fell_at), state=State.STALE, reasons=(Reason.STALE,)) for name, v in verdicts}
+    told = {name: replace(_outlived(v, fell_at), state=state, reasons=(Reason.STALE,)) for name, v in verdicts}
     stale_since = snapshot.ended_at + max_age_seconds + publication.wall_offset
-    return replace(publication, state=State.STALE, state_since_wall=stale_since, verdicts=told)
+    return replace(publication, state=state, state_since_wall=stale_since, verdicts=told)
 
 
 def valid_until(publication: Publication, max_age_seconds: float) -> float:
@@ -132,11 +133,11 @@ def valid_until(publication: Publication, max_age_seconds: float) -> float:
     return oldest + max_age_seconds
 
 
-def _not_fresh(report: GateReport, fell_at_wall: float) -> GateReport:
+def _not_fresh(report: GateReport, state: State, fell_at_wall: float) -> GateReport:
     """The report of `fresh` as it is when the facts have become too old; the others as they were seen last."""
     if report.finding.gate is not Gate.FRESH or not report.passed:
         return report
-    finding = replace(report.finding, outcome=Outcome.FAIL, reason=Reason.STALE)
+    finding = replace(report.finding, outcome=Outcome.FAIL, reason=reason_of(state))
     return replace(report, finding=finding, passed=False, since_wall=fell_at_wall)
 
 

@@ -1,18 +1,7 @@
 """The gates of a Galera node. docs/gates.md has them as a table, and what state 2 can be."""
 
-from healthagent.assess import (
-    DESYNCED,
-    JOINED,
-    NO_EVIDENCE_SECONDS,
-    SYNCED,
-    copies_block,
-    desync_explains,
-    donating,
-    node_state,
-    reason_of,
-    rejecting,
-)
-from healthagent.model import Base, Finding, Gate, Outcome
+from healthagent.assess import desync_explains, episode_state, node_state, reason_of, rejecting
+from healthagent.model import Base, Finding, Gate, LocalState, Outcome
 from healthagent.reasons import Reason, State
 from healthagent.trail import provider_loaded
 from healthagent.view import View, at_once
@@ -53,61 +42,60 @@ def accepting(view: View) -> Finding:
 
 def state(view: View) -> Finding:
     """Synced, or an episode of state 2, which `donor` and `desync` judge."""
-    state = view.galera.local_state
-    passed = state in (SYNCED, DESYNCED) or (state == JOINED and view.trail.desynced)
+    passed = view.galera.local_state == LocalState.SYNCED or view.trail.desync is not None
     return local_state(view, passed)
 
 
 def synced(view: View) -> Finding:
     """`state` for a role that asks for wsrep_local_state 4 at this instant."""
-    return local_state(view, view.galera.local_state == SYNCED)
+    return local_state(view, view.galera.local_state == LocalState.SYNCED)
 
 
 def not_galera(view: View) -> Finding:
-    return at_once(Gate.STATE, False, Reason.NOT_GALERA, value=None, limit=SYNCED)
+    return at_once(Gate.STATE, False, Reason.NOT_GALERA, value=None, limit=LocalState.SYNCED)
 
 
 def local_state(view: View, passed: bool) -> Finding:
     state = node_state(view.snapshot, view.trail, view.policy)
     reason = Reason.NOT_READY if state is State.SYNCED else reason_of(state)
-    return at_once(Gate.STATE, passed, reason, value=view.galera.local_state, limit=SYNCED)
+    return at_once(Gate.STATE, passed, reason, value=view.galera.local_state, limit=LocalState.SYNCED)
 
 
 def donor(view: View) -> Finding:
-    """A state transfer from here, until the node is synced again.
+    """A copy that is sent from here, until the node is synced again.
 
     One that blocks is never allowed: its writes hang for the whole copy.
     """
-    copies = [transfer for transfer in donating(view.snapshot) or () if not transfer.bypass]
-    if not view.trail.desynced or not (copies or view.trail.copied):
+    state = _episode_state(view)
+    if state is State.DESYNCED:
         return Finding(gate=Gate.DONOR)
-    blocking = bool(copies) and copies_block(copies, view.galera)
     queue = view.galera.recv_queue
-    allowed = view.role.donor and not blocking and queue is not None and queue <= SHORT_QUEUE
+    allowed = view.role.donor and state is State.DONOR and queue is not None and queue <= SHORT_QUEUE
+    copies = view.trail.desync.copies if view.trail.desync is not None else ()
     method = ",".join(sorted({transfer.method for transfer in copies})) or "catching up"
-    reason = Reason.DONOR_BLOCKING if blocking else Reason.DONOR
-    return at_once(Gate.DONOR, allowed, reason, value=method, limit=SHORT_QUEUE if view.role.donor else None)
+    return at_once(Gate.DONOR, allowed, reason_of(state), value=method, limit=SHORT_QUEUE if view.role.donor else None)
 
 
 def desync(view: View) -> Finding:
     """State 2 without a copy from here: how long it may last depends on what it is and on who asks."""
-    transfers = donating(view.snapshot)
-    if not view.trail.desynced or view.trail.copied:
-        return at_once(Gate.DESYNC, True, Reason.DESYNCED, value=view.galera.local_state, limit=SYNCED)
-    reason, hold = Reason.DESYNCED, HOLD_READS if view.role.base is Base.READER else HOLD_WRITES
-    if desync_explains(view.galera) or transfers:  # wsrep_desync, or an IST (--bypass)
-        hold = HOLD_DESYNC
-    elif transfers is None:
-        reason, hold = Reason.DONOR_BLOCKING, NO_EVIDENCE_SECONDS
+    episode, galera = view.trail.desync, view.galera
+    if episode is None or _episode_state(view) is not State.DESYNCED:
+        return Finding(gate=Gate.DESYNC, value=galera.local_state, limit=LocalState.SYNCED)
     limit = SHORT_QUEUE // 2 if Gate.DESYNC in view.fallen else SHORT_QUEUE
-    queue = view.galera.recv_queue
-    allowed = view.role.desync and reason is Reason.DESYNCED and queue is not None and queue <= limit
+    allowed = view.role.desync and galera.recv_queue is not None and galera.recv_queue <= limit
+    hold = HOLD_READS if view.role.base is Base.READER else HOLD_WRITES
     return Finding(
         gate=Gate.DESYNC,
         outcome=Outcome.PASS if allowed else Outcome.FAIL,
-        reason=reason,
-        hold_seconds=hold,
+        reason=Reason.DESYNCED,
+        # neither wsrep_desync nor an IST blocks anything
+        hold_seconds=HOLD_DESYNC if desync_explains(galera) or episode.transfers else hold,
         hold_samples=2,
-        value="wsrep_desync" if view.galera.desync else "ist" if transfers else view.galera.local_state,
-        limit=f"recv_queue {limit}" if view.role.desync else SYNCED,
+        value="wsrep_desync" if galera.desync else "ist" if episode.transfers else galera.local_state,
+        limit=f"recv_queue {limit}" if view.role.desync else LocalState.SYNCED,
     )
+
+
+def _episode_state(view: View) -> State:
+    episode = view.trail.desync
+    return State.DESYNCED if episode is None else episode_state(episode, view.galera, view.snapshot.ended_at)

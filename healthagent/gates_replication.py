@@ -18,12 +18,19 @@ def writable(view: View) -> Finding:
 
 def replica_threads(view: View) -> Finding:
     rows = view.snapshot.replications
-    if rows is None:
-        return _no_rows(view)
+    if rows is None and view.policy.topology is not Topology.STANDALONE:
+        # damped: SHOW ALL SLAVES STATUS may wait behind a STOP SLAVE for a moment
+        return Finding(
+            gate=Gate.REPLICA_THREADS,
+            outcome=Outcome.FAIL,
+            reason=Reason.REPLICATION_UNKNOWN,
+            hold_seconds=DAMPED_SECONDS,
+            hold_samples=2,
+            value="not readable",
+        )
     if not rows:
-        writable = view.server.read_only is False
+        passed = view.server.read_only is False or not view.role.require_replication
         reason = Reason.UNKNOWN if view.server.read_only is None else Reason.NOT_REPLICATING
-        passed = writable or not view.role.require_replication
         return at_once(Gate.REPLICA_THREADS, passed, reason, value="no rows", limit="Yes/Yes")
     value = ",".join(f"{row.io_running}/{row.sql_running}" for row in rows)
     if any(stopped(row) for row in rows):
@@ -89,16 +96,3 @@ def exclude_writer(view: View) -> Finding:
     """Outside Galera the primary is the server without a source. Without an election Galera has no such node."""
     excluded = view.role.exclude_writer and not view.trail.galera and not view.snapshot.replications
     return at_once(Gate.EXCLUDE_WRITER, not excluded, Reason.IS_PRIMARY, value=view.role.exclude_writer, limit=None)
-
-
-def _no_rows(view: View) -> Finding:
-    """Damped: SHOW ALL SLAVES STATUS may wait behind a STOP SLAVE for a moment."""
-    standalone = view.policy.topology is Topology.STANDALONE
-    return Finding(
-        gate=Gate.REPLICA_THREADS,
-        outcome=Outcome.PASS if standalone else Outcome.FAIL,
-        reason=Reason.REPLICATION_UNKNOWN,
-        hold_seconds=DAMPED_SECONDS,
-        hold_samples=2,
-        value="not readable",
-    )

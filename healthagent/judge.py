@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from healthagent.assess import node_state
-from healthagent.damping import Pulse, advance
+from healthagent.damping import Pulse, advance, rest
 from healthagent.decide import CONNECTION, decide, examine
 from healthagent.model import Finding, Gate, GateReport, Outcome, Policy, Publication, Role, Snapshot, Verdict
 from healthagent.reasons import Reason
@@ -78,8 +78,12 @@ def _stale(pulses: Pulses, now: float) -> Pulses:
 
 
 def _advance(pulses: Pulses, findings: tuple[Finding, ...], snapshot: Snapshot) -> Pulses:
-    advanced = ((f.gate, advance(pulses.get(f.gate), f, snapshot.ended_at)) for f in findings)
-    after = {gate: pulse for gate, pulse in advanced if pulse is not None}
+    after: dict[Gate, Pulse] = {}
+    for finding in findings:
+        pulse = advance(pulses.get(finding.gate), finding, snapshot.ended_at)
+        if pulse is not None:
+            unasked = finding.outcome is Outcome.UNSEEN and finding.gate in _CONNECTION_GATES
+            after[finding.gate] = rest(pulse) if unasked else pulse
     lost = any(gate in _CONNECTION_GATES and pulse.effect is Outcome.FAIL for gate, pulse in after.items())
     if lost and snapshot.server is None:
         # What a server said before it was lost must not count when it is back: its first facts decide at once.

@@ -5,9 +5,21 @@ are seconds of the monotonic clock unless the name says `wall`.
 """
 
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 
 from healthagent.reasons import Reason, State
+
+
+class LocalState(IntEnum):
+    """wsrep_local_state. 0 is a node without a group, or one that has lost it."""
+
+    INITIALIZED = 0
+    JOINING = 1
+    DONOR_DESYNCED = 2
+    JOINED = 3
+    SYNCED = 4
+    INCONSISTENT = 5
+
 
 MISSING_MEMBER = 2**64 - 1  # what wsrep_local_index and wsrep_cluster_conf_id say of a node that is no member
 

@@ -10,7 +10,7 @@ from pymysql.err import MySQLError
 
 from healthagent import parse
 from healthagent.link import ACCESS_DENIED_CODE, failure_of
-from healthagent.model import Evidence, Failure, FailureKind, Replication, Snapshot
+from healthagent.model import Evidence, Failure, FailureKind, LocalState, Replication, Snapshot
 from healthagent.process import ServerProcess
 from healthagent.session import Login, Session
 
@@ -23,7 +23,6 @@ MAX_ABANDONED = 2
 ABANDONED_SECONDS = 30.0
 GREETING_SECONDS = 0.1  # after an EOF on the kept connection; a living server greets within 10 ms
 EVIDENCE_SECONDS = 0.2
-DONOR_STATES = (2, 3)  # wsrep_local_state
 
 
 class UnansweredError(Exception):
@@ -85,7 +84,7 @@ class Probe:
     async def _read(self, snapshot: Snapshot) -> Snapshot:
         rows = await self._facts()
         galera = parse.galera(rows)
-        donor = galera is not None and galera.local_state in DONOR_STATES
+        donor = galera is not None and galera.local_state in (LocalState.DONOR_DESYNCED, LocalState.JOINED)
         return replace(
             snapshot,
             server=parse.server(rows),

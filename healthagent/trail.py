@@ -2,18 +2,33 @@
 
 from dataclasses import dataclass, replace
 
-from healthagent.model import Galera, Policy, Replication, Snapshot, Topology
+from healthagent.model import Galera, LocalState, Policy, Replication, Snapshot, Topology, Transfer
 
-__all__ = ["Trail", "follow", "provider_loaded"]
+__all__ = ["Episode", "Trail", "follow", "provider_loaded"]
 
-DESYNCED, JOINED = 2, 3  # wsrep_local_state
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """A time in state 2, and in the state 3 that ends it.
+
+    `transfers`: what this node sends, as seen last; `blind_since`: since when that cannot be seen; `copied`: it has
+    sent a whole copy in this episode, so that it is behind until it is synced again.
+    """
+
+    since: float
+    transfers: tuple[Transfer, ...] = ()
+    blind_since: float | None = None
+    copied: bool = False
+
+    @property
+    def copies(self) -> tuple[Transfer, ...]:
+        """The transfers but for those that only send what is missing (IST)."""
+        return tuple(transfer for transfer in self.transfers if not transfer.bypass)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trail:
     """`overslept`: no probe had ended for max_age before this sample, so much may have happened unseen.
-
-    `desynced_at`: when wsrep_local_state became 2; `copied`: this node has donated a copy since then.
 
     `lags`: connection -> (seconds, when read); `link_lost_at`: connection -> when its IO thread left "Yes".
     """
@@ -22,15 +37,9 @@ class Trail:
     overslept: bool = False
     facts_at: float | None = None
     galera: bool | None = None
-    desynced_at: float | None = None
-    copied: bool = False
+    desync: Episode | None = None
     lags: tuple[tuple[str, int, float], ...] = ()
     link_lost_at: tuple[tuple[str, float], ...] = ()
-
-    @property
-    def desynced(self) -> bool:
-        """In state 2, or in the state 3 that ends it."""
-        return self.desynced_at is not None
 
     def lag_seconds(self, replication: Replication, now: float) -> float | None:
         """The lag as reported; while the IO thread reconnects, the last known one plus the time since."""
@@ -51,15 +60,11 @@ def follow(trail: Trail, snapshot: Snapshot, policy: Policy) -> Trail:
     trail = replace(trail, sampled_at=snapshot.ended_at, overslept=overslept)
     if snapshot.server is None:
         return trail
-    local_state = snapshot.galera.local_state if snapshot.galera else None
-    # 3 (Joined) right behind 2 is the end of the same episode: 2-6 ms on an idle node
-    desynced = local_state == DESYNCED or (trail.desynced and local_state == JOINED)
     return replace(
         trail,
         facts_at=snapshot.started_at,
         galera=_is_galera(snapshot, policy),
-        desynced_at=(trail.desynced_at or snapshot.ended_at) if desynced else None,
-        copied=desynced and (trail.copied or _copies(snapshot)),
+        desync=_episode(trail.desync, snapshot),
         lags=_lags(trail, snapshot),
         link_lost_at=_link_lost_at(trail, snapshot),
     )
@@ -80,8 +85,18 @@ def _is_galera(snapshot: Snapshot, policy: Policy) -> bool:
     return policy.galera_pinned or provider_loaded(snapshot.galera)
 
 
-def _copies(snapshot: Snapshot) -> bool:
-    return any(not (transfer.joiner or transfer.bypass) for transfer in snapshot.evidence.transfers or ())
+def _episode(before: Episode | None, snapshot: Snapshot) -> Episode | None:
+    local_state = snapshot.galera.local_state if snapshot.galera else None
+    # 3 (Joined) right behind 2 is the end of the same episode: 2-6 ms on an idle node
+    if local_state != LocalState.DONOR_DESYNCED and not (before and local_state == LocalState.JOINED):
+        return None
+    now, transfers = snapshot.ended_at, snapshot.evidence.transfers
+    episode = before or Episode(since=now)
+    if transfers is None:
+        return replace(episode, blind_since=now if episode.blind_since is None else episode.blind_since)
+    sent = tuple(transfer for transfer in transfers if not transfer.joiner)
+    copied = episode.copied or any(not transfer.bypass for transfer in sent)
+    return replace(episode, transfers=sent, blind_since=None, copied=copied)
 
 
 def _lags(trail: Trail, snapshot: Snapshot) -> tuple[tuple[str, int, float], ...]:

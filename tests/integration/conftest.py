@@ -1,6 +1,7 @@
 """Real servers for the tests here; they run under `lab/enter`, in a network of their own."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -55,3 +56,21 @@ class Cluster:
         for agent in self.agents:
             agent.close()
         self.galera.close()
+
+
+@pytest.fixture(scope="module")
+def running_cluster() -> Iterator[Cluster]:
+    """One cluster for a module: others have servers of their own on the same addresses."""
+    cluster = Cluster()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture
+def cluster(running_cluster: Cluster) -> Cluster:
+    """Healthy, whatever the last test did."""
+    running_cluster.heal()
+    return running_cluster

@@ -1,6 +1,5 @@
 """Every condition of a Galera node, made on real servers: what /any, /writer and /reader answer, and why."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -11,22 +10,6 @@ from tests.integration.conftest import Cluster
 from tests.integration.expect import down_everywhere, expect, measured, says, state, up_everywhere
 
 SYNCED_SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def real() -> Iterator[Cluster]:
-    cluster = Cluster()
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.close()
-
-
-@pytest.fixture
-def cluster(real: Cluster) -> Cluster:
-    real.heal()
-    return real
 
 
 @pytest.fixture

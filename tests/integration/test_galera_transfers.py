@@ -1,7 +1,5 @@
 """State transfers and starts on real servers: what donor, joiner and a starting node answer."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from lab import Agent, GaleraNode, wait_until
@@ -16,21 +14,10 @@ TRANSFER_SECONDS = 90
 FAST_PROBE = {"interval": "50ms", "timeout": "800ms"}
 
 
-@pytest.fixture(scope="module")
-def real() -> Iterator[Cluster]:
-    cluster = Cluster()
-    try:
-        cluster.start()
-        cluster.galera.load(BALLAST_MEGABYTES)
-        yield cluster
-    finally:
-        cluster.close()
-
-
-@pytest.fixture
-def cluster(real: Cluster) -> Cluster:
-    real.heal()
-    return real
+@pytest.fixture(scope="module", autouse=True)
+def ballast(running_cluster: Cluster) -> None:
+    """Data whose copy takes its time."""
+    running_cluster.galera.load(BALLAST_MEGABYTES)
 
 
 @pytest.fixture

@@ -20,21 +20,10 @@ WRITES_BEFORE, WRITES_AFTER = 50, 50
 MOVED_SECONDS = 30
 
 
-@pytest.fixture(scope="module")
-def real() -> Iterator[Cluster]:
-    cluster = Cluster()
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.close()
-
-
 @pytest.fixture
-def balancer(real: Cluster) -> Iterator[HAProxy]:
+def balancer(cluster: Cluster) -> Iterator[HAProxy]:
     """A new one for each test, so that its writer is the first server again."""
     need("haproxy")
-    real.heal()
     with HAProxy(EXAMPLE) as haproxy:
         haproxy.start()
         for server in ("n1", "n2", "n3"):
@@ -43,8 +32,8 @@ def balancer(real: Cluster) -> Iterator[HAProxy]:
 
 
 @pytest.mark.parametrize("fault", ["kill", "freeze", "stop"])
-def test_writer_goes_away(real: Cluster, balancer: HAProxy, fault: str, request: pytest.FixtureRequest) -> None:
-    active, survivor, _ = real.galera.nodes
+def test_writer_goes_away(cluster: Cluster, balancer: HAProxy, fault: str, request: pytest.FixtureRequest) -> None:
+    active, survivor, _ = cluster.galera.nodes
     host, port = WRITER_FRONTEND
     client = 100 + request.session.items.index(request.node)
     with Writer(host, port, client=client, timeout=10) as writer:
