@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,8 @@ from healthagent.service import Service
 __all__ = ["main"]
 
 OK, DOWN, USAGE = 0, 1, 2
+INTERRUPTED = 130
+MONITOR = "healthagent"
 
 EPILOG = """\
 Run beside MariaDB as a system user that the server knows by unix_socket (see `healthagent sql grants`),
@@ -34,7 +37,9 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0 well, 1 down or could not start, 2 usage or configuration."""
     arguments = _parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()
+        return status
     except ConfigError as error:
         for line in error.lines():
             print(f"healthagent: {line}", file=sys.stderr)
@@ -43,7 +48,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"healthagent: {error}", file=sys.stderr)
         return DOWN
     except BrokenPipeError:
-        return OK
+        # whoever read our output has had enough; the verdict is not known to be up, and exit must not try again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DOWN
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -159,7 +168,8 @@ def _config_show(arguments: argparse.Namespace) -> int:
 def _sql_grants(arguments: argparse.Namespace) -> int:
     login = config.load(_path(arguments.config)).login
     host = "localhost" if login.socket else "127.0.0.1" if login.local else "%"
-    account = f"`{login.user}`@`{host}`"
+    # root can log in anyway; the daemon should run as a user of its own
+    account = f"`{MONITOR if login.user == 'root' else login.user}`@`{host}`"
     way = "BY '<the password in your configuration>'" if login.password or not login.socket else "VIA unix_socket"
     print(f"CREATE USER IF NOT EXISTS {account} IDENTIFIED {way} WITH MAX_USER_CONNECTIONS 5;")
     print(f"GRANT SLAVE MONITOR ON *.* TO {account};")

@@ -62,8 +62,8 @@ def load(path: Path | None) -> Config:
     source = str(path) if path is not None else "built-in defaults"
     warnings: list[str] = []
     login = _login(document, warnings)
-    if path is not None and settings["mysql"]["password"] and _others_can_read(path):
-        warnings.append(f"{path}: others can read this file, and a password stands in it")
+    if path is not None and settings["mysql"]["password"]:
+        _warn_if_readable(path, warnings)
     policy = Policy(
         roles=_roles(document),
         topology=Topology(settings["mysql"]["topology"]),
@@ -102,7 +102,7 @@ def _login(document: Document, warnings: list[str]) -> Login:
     for one, other in (("socket", "host"), ("password", "password_file")):
         if document.given(f"mysql.{one}") and document.given(f"mysql.{other}"):
             document.wrong(f"mysql.{other}", f"cannot stand beside mysql.{one}: keep one of them")
-    options = _options(document)
+    options = _options(document, warnings)
     host = mysql["host"] or (options.get("host") if not mysql["socket"] else None)
     if host == "localhost":  # as every MariaDB client takes it: the socket
         host = None
@@ -123,14 +123,14 @@ def _login(document: Document, warnings: list[str]) -> Login:
     )
 
 
-def _options(document: Document) -> dict[str, str]:
+def _options(document: Document, warnings: list[str]) -> dict[str, str]:
     """The [client] and [healthagent] groups of defaults_file; of ~/.my.cnf where no login is configured at all."""
     named = document.settings["mysql"]["defaults_file"]
     own = ("socket", "host", "user", "password", "password_file")
     if named is None and any(document.given(f"mysql.{key}") for key in own):
         return {}
     path = Path(named or os.path.expanduser("~/.my.cnf"))  # noqa: PTH111  Path raises where there is no home
-    parser = Parser()
+    parser = Parser(strict=False)  # a group may stand there twice
     try:
         parser.read_string(path.read_text("utf-8"))
     except OSError as error:
@@ -142,7 +142,10 @@ def _options(document: Document) -> dict[str, str]:
         document.wrong("mysql.defaults_file", f"{path} is not an option file: {str(error).splitlines()[0]}")
         return {}
     found = [(key, parser.get(group, key)) for group in OPTION_GROUPS if group in parser for key in parser[group]]
-    return {key: str(value) for key, value in found if value is not None}
+    options = {key: str(value) for key, value in found if value is not None}
+    if "password" in options:
+        _warn_if_readable(path, warnings)
+    return options
 
 
 def _password(document: Document, options: dict[str, str], warnings: list[str]) -> str:
@@ -161,8 +164,7 @@ def _password(document: Document, options: dict[str, str], warnings: list[str]) 
     if not lines or not lines[0]:
         document.wrong("mysql.password_file", f"{path} is empty; its first line must be the password")
         return ""
-    if _others_can_read(path):
-        warnings.append(f"{path}: others can read this file, and a password stands in it")
+    _warn_if_readable(path, warnings)
     return lines[0]
 
 
@@ -250,5 +252,6 @@ def _system_user() -> str:
         return "healthagent"
 
 
-def _others_can_read(path: Path) -> bool:
-    return bool(path.stat().st_mode & 0o004)
+def _warn_if_readable(path: Path, warnings: list[str]) -> None:
+    if path.stat().st_mode & 0o004:
+        warnings.append(f"{path}: others can read this file, and a password stands in it")

@@ -69,6 +69,9 @@ def _compose(path: Path) -> yaml.Node | None:
         if mark is not None and "\\t" in str(error.problem):
             says += " (YAML is indented with spaces, never tabs)"
         raise ConfigError(source, (Problem("", mark.line + 1 if mark else None, says),)) from error
+    except yaml.reader.ReaderError as error:  # a character that YAML does not allow
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(source, (Problem("", line, f"is not valid YAML: {error.reason}"),)) from error
     except yaml.YAMLError as error:
         raise ConfigError(source, (Problem("", None, f"is not valid YAML: {error}"),)) from error
     except RecursionError as error:

@@ -11,7 +11,7 @@ from healthagent.reasons import Reason
 from healthagent.trail import Trail, follow
 from healthagent.view import View
 
-__all__ = ["Memory", "judge", "starting"]
+__all__ = ["Memory", "adapt", "judge", "starting"]
 
 Pulses = Mapping[Gate, Pulse]
 _CONNECTION_GATES = frozenset(gate for gate, _ in CONNECTION)
@@ -63,6 +63,17 @@ def judge(memory: Memory, snapshot: Snapshot, policy: Policy, wall: float) -> Me
         galera=trail.galera,
     )
     return Memory(trail=trail, pulses=pulses, publication=publication)
+
+
+def adapt(memory: Memory, before: Policy, after: Policy, wall: float) -> Memory:
+    """The memory under a new policy: roles that are new or different are `starting` until the next sample."""
+    same = {role.name for role in after.roles if role in before.roles}
+    told = {name: verdict for name, verdict in memory.publication.verdicts.items() if name in same}
+    state = memory.publication.state
+    new = {role.name: Verdict(role=role.name, state=state, since_wall=wall) for role in after.roles}
+    publication = replace(memory.publication, verdicts={name: told.get(name, new[name]) for name in new})
+    pulses = {name: pulses for name, pulses in memory.pulses.items() if name in same}
+    return replace(memory, pulses=pulses, publication=publication)
 
 
 def _view(pulses: Pulses, role: Role, snapshot: Snapshot, trail: Trail, policy: Policy) -> View:

@@ -6,7 +6,7 @@ import time
 
 from healthagent.board import Board
 from healthagent.config import Config
-from healthagent.judge import judge, starting
+from healthagent.judge import adapt, judge, starting
 from healthagent.model import Publication, Snapshot
 from healthagent.pin import Pin
 from healthagent.probe import Probe
@@ -29,37 +29,38 @@ class Monitor:
         self._policy = pin.apply(config.policy)
         self._memory = starting(self._policy, time.time())
         self._probe = Probe(config.login, timeout_seconds=config.timeout_seconds)
-        self._reconfigured: Config | None = None
         self._wake = asyncio.Event()
         self.board = Board(self._memory.publication, self._policy.max_age_seconds)
 
     def reconfigure(self, config: Config) -> None:
-        """Takes effect with the next sample; what was published stays until then."""
-        self._reconfigured = config
+        """Takes effect at once: what is known is judged anew by the new policy.
+
+        A role that has changed decides at the next sample as if it were new; of another server nothing is known.
+        """
+        before, self._config = self._config, config
+        self._policy = self._pin.apply(config.policy)
+        if config.login.where == before.login.where:
+            self._probe.relogin(config.login, config.timeout_seconds)
+            self._memory = adapt(self._memory, before.policy, self._policy, time.time())
+        else:
+            self._probe = Probe(config.login, timeout_seconds=config.timeout_seconds)
+            self._memory = starting(self._policy, time.time())
+        self.board.publish(self._memory.publication, self._policy.max_age_seconds)
         self._wake.set()
 
     async def run(self) -> None:
         """Until cancelled."""
-        try:
-            while True:
-                started = time.monotonic()
-                await self._adopt()
-                self._publish(await self._probe.sample())
-                await self._pause(started)
-        finally:
-            await self._probe.close()
-
-    async def _adopt(self) -> None:
-        config, self._reconfigured = self._reconfigured, None
-        if config is None:
-            return
-        before, self._config = self._config, config
-        if (config.login, config.timeout_seconds) != (before.login, before.timeout_seconds):
-            await self._probe.close()
-            self._probe = Probe(config.login, timeout_seconds=config.timeout_seconds)
-        self._policy = self._pin.apply(config.policy)
-        if config.login != before.login:  # perhaps another server: nothing known of the old one may count
-            self._memory = starting(self._policy, time.time())
+        while True:
+            probe = self._probe
+            try:
+                while probe is self._probe:
+                    started = time.monotonic()
+                    snapshot = await probe.sample()
+                    if probe is self._probe:
+                        self._publish(snapshot)
+                        await self._pause(started)
+            finally:
+                await probe.close()
 
     def _publish(self, snapshot: Snapshot) -> None:
         before = self._memory.publication

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from healthagent.model import Policy, Snapshot, Topology
+from healthagent.trail import provider_loaded
 
 __all__ = ["Pin"]
 
@@ -29,9 +30,8 @@ class Pin:
         return replace(policy, galera_pinned=self._galera and policy.topology is Topology.AUTO)
 
     def remember(self, snapshot: Snapshot) -> bool:
-        """Pins a node that is a member of a cluster now; true if it is pinned afterwards."""
-        galera = snapshot.galera
-        if not self._galera and galera is not None and galera.on and galera.cluster_status == "Primary":
+        """Pins a node that has a wsrep provider, whatever state it is in; true if it is pinned afterwards."""
+        if not self._galera and provider_loaded(snapshot.galera):
             self._galera = True
             self._write()
         return self._galera
@@ -45,7 +45,10 @@ class Pin:
             # Fail closed: somebody pinned something here, and what cannot be read must not turn into "never".
             log.warning("%s cannot be read (%s): taking this for a Galera node", self._path, error)
             return True
-        return isinstance(document, dict) and document.get("topology") == Topology.GALERA.value
+        if not isinstance(document, dict):
+            log.warning("%s is not ours: taking this for a Galera node", self._path)
+            return True
+        return document.get("topology") == Topology.GALERA.value
 
     def _write(self) -> None:
         temporary = self._path.with_suffix(".new")

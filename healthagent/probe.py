@@ -1,8 +1,10 @@
 """One kept connection, one deadline, and every failure becomes a Snapshot that says so."""
 
 import asyncio
+import contextlib
+import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -43,13 +45,19 @@ class Probe:
         self._abandoned: dict[asyncio.Task[Any], float] = {}
         self._stuck_replication: asyncio.Task[Any] | None = None
         self._process = ServerProcess(login.datadir, login.pid_file)
-        self._look: asyncio.Task[Evidence] | None = None
+        self._looking: threading.Thread | None = None
         self._sequence = 0
+
+    def relogin(self, login: Login, timeout_seconds: float) -> None:
+        """A changed login to the same server: for the next connection. The kept one outlives a password rotation."""
+        self._login, self._timeout = login, timeout_seconds
+        self._process.datadir, self._process.pid_file = login.datadir, login.pid_file
 
     async def sample(self) -> Snapshot:
         """One probe. Ends within twice the timeout and never raises for anything the server does."""
         started = time.monotonic()
         self._sequence += 1
+        self._give_up_abandoned()
         snapshot = Snapshot(sequence=self._sequence, ended_at=started)
         try:
             snapshot = await self._read(snapshot)
@@ -70,7 +78,7 @@ class Probe:
         """Returns when the server closes the kept connection: a reason to probe now. To await between samples."""
         if self._session is None:
             await asyncio.Event().wait()
-        else:
+        elif not self._session.over:
             await self._session.ended()
 
     async def close(self) -> None:
@@ -121,7 +129,8 @@ class Probe:
         if self._login.local:
             self._process.datadir = self._login.datadir or session.datadir
             self._process.pid_file = self._login.pid_file or session.pid_file
-            self._process.adopt(session.server_pid)
+            pid = session.server_pid
+            await self._look(lambda: self._process.adopt(pid))
         return rows
 
     async def _replications(self) -> tuple[Replication, ...] | None:
@@ -135,8 +144,7 @@ class Probe:
             self._stuck_replication = next(reversed(self._abandoned))
         except Exception as error:
             denied = isinstance(error, MySQLError) and error.args[:1] == (ACCESS_DENIED_CODE,)
-            if not denied:
-                self._drop()
+            self._session.over = not denied
         return None
 
     async def _within(
@@ -169,15 +177,17 @@ class Probe:
 
         task.add_done_callback(forget)
 
+    def _give_up_abandoned(self) -> None:
+        """A peer that vanished without a word (a firewall that forgot the flow) never answers."""
+        for task, since in self._abandoned.items():
+            if time.monotonic() - since > ABANDONED_SECONDS:
+                task.cancel()
+
     async def _await_abandoned(self, deadline: float) -> None:
         """While two logins hang, a third would only fill the account's limit: one of them must end first."""
-        now = time.monotonic()
-        for task, since in self._abandoned.items():
-            if now - since > ABANDONED_SECONDS:
-                task.cancel()
-        if len(self._abandoned) < MAX_ABANDONED:
-            return
-        await asyncio.wait(set(self._abandoned), timeout=max(0.0, deadline - now), return_when=asyncio.FIRST_COMPLETED)
+        if len(self._abandoned) >= MAX_ABANDONED:
+            timeout = max(0.0, deadline - time.monotonic())
+            await asyncio.wait(set(self._abandoned), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if len(self._abandoned) >= MAX_ABANDONED:
             raise UnansweredError(f"{len(self._abandoned)} connections to {self._login.where} still wait for an answer")
 
@@ -187,9 +197,24 @@ class Probe:
         self._session = None
 
     async def _evidence(self, *, transfers: bool) -> Evidence:
-        """What /proc shows; unknown on another host, and where a look at /proc itself hangs (one at a time)."""
-        if not self._login.local or (self._look is not None and not self._look.done()):
+        """What /proc shows; unknown on another host, and where a look at /proc itself hangs."""
+        if not self._login.local:
             return Evidence()
-        self._look = asyncio.ensure_future(asyncio.to_thread(self._process.look, transfers=transfers))
-        await asyncio.wait({self._look}, timeout=EVIDENCE_SECONDS)
-        return self._look.result() if self._look.done() else Evidence()
+        return await self._look(lambda: self._process.look(transfers=transfers)) or Evidence()
+
+    async def _look(self, look: Callable[[], T]) -> T | None:
+        """The result of `look`, None if it takes too long. One at a time, in a thread that no exit waits for."""
+        if self._looking is not None and self._looking.is_alive():
+            return None
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def run() -> None:
+            result = look()
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(future.set_result, result)
+
+        self._looking = threading.Thread(target=run, name="look", daemon=True)
+        self._looking.start()
+        await asyncio.wait({future}, timeout=EVIDENCE_SECONDS)
+        return future.result() if future.done() else None

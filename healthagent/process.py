@@ -39,27 +39,35 @@ class ServerProcess:
         self.pid_file = pid_file
         self._known: Stat | None = None
         self._served: tuple[int, int] | None = None
+        self._guessed = False
 
     def adopt(self, pid: int | None) -> None:
         """The server that answers us now. None or 1 (a socket unit owns the socket): the pid file must tell."""
         stat = read_stat(pid) if pid is not None and pid > 1 else self._find()
         if stat is not None:
-            self._known, self._served = stat, (stat.pid, stat.started)
+            self._known, self._served, self._guessed = stat, (stat.pid, stat.started), False
 
     def look(self, *, transfers: bool) -> Evidence:
-        """The process now, and its transfers if asked. Blocks for as long as /proc does."""
+        """The process now, and its transfers if asked. Blocks for as long as /proc does.
+
+        A process that is merely the only candidate proves nothing against the server, nor that it sends nothing.
+        """
         before = self._known
         stat = self._again(before) or self._find()
         if stat is None:
-            return Evidence(process=ProcessState.GONE if before is not None else None)
+            return Evidence(process=ProcessState.GONE if before is not None and not self._guessed else None)
         self._known = stat
-        return Evidence(process=self._state(stat), transfers=self._transfers(stat) if transfers else None)
+        state, sent = self._state(stat), self._transfers(stat) if transfers else None
+        if self._guessed:
+            state = state if state in (ProcessState.ALIVE, ProcessState.NEW) else None
+            sent = sent or None
+        return Evidence(process=state, transfers=sent)
 
     def _again(self, before: Stat | None) -> Stat | None:
         stat = read_stat(before.pid) if before is not None else None
         return stat if stat is not None and before is not None and stat.started == before.started else None
 
-    def _state(self, stat: Stat) -> ProcessState:
+    def _state(self, stat: Stat) -> ProcessState | None:
         if stat.letter in "ZX" or stat.flags & PF_EXITING:
             return ProcessState.EXITING
         if stat.letter in "Tt":
@@ -67,6 +75,7 @@ class ServerProcess:
         return ProcessState.ALIVE if self._served == (stat.pid, stat.started) else ProcessState.NEW
 
     def _find(self) -> Stat | None:
+        self._guessed = False
         if self.pid_file is not None:
             stat = read_stat(_read_pid(Path(self.pid_file)))
             if stat is not None and stat.name in SERVER_NAMES:
@@ -74,9 +83,10 @@ class ServerProcess:
         servers = [stat for stat in map(read_stat, _pids()) if stat is not None and stat.name in SERVER_NAMES]
         ours = [stat for stat in servers if self._has_our_datadir(stat.pid) is True]
         if ours:
-            return ours[0]
+            return ours[0] if len(ours) == 1 else None  # two containers may spell their datadirs alike
         maybe = [stat for stat in servers if self._has_our_datadir(stat.pid) is None]
-        return maybe[0] if len(maybe) == 1 else None
+        self._guessed = len(maybe) == 1
+        return maybe[0] if self._guessed else None
 
     def _has_our_datadir(self, pid: int) -> bool | None:
         """By its working directory (mariadbd changes to its datadir), else its arguments; None: cannot be seen."""
@@ -90,13 +100,11 @@ class ServerProcess:
             return None if named is None else os.path.realpath(named) == ours
 
     def _transfers(self, server: Stat) -> tuple[Transfer, ...]:
-        found = [
-            transfer
-            for pid in _pids()
-            if (transfer := _transfer(_arguments(pid))) is not None and _descends(pid, server.pid)
-        ]
+        # By name first: the command line of each process on the host would cost more, and may block.
+        scripts = [stat for stat in map(read_stat, _pids()) if stat is not None and stat.name.startswith(SCRIPT_PREFIX)]
+        found = [_transfer(_arguments(stat.pid)) for stat in scripts if _descends(stat, server.pid)]
         # a script forks copies of itself (pipelines, subshells)
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(transfer for transfer in found if transfer is not None))
 
 
 def read_stat(pid: int | None) -> Stat | None:
@@ -153,12 +161,12 @@ def _transfer(arguments: list[str]) -> Transfer | None:
     return Transfer(joiner=role == "joiner", method=method, bypass="--bypass" in arguments)
 
 
-def _descends(pid: int, ancestor: int) -> bool:
+def _descends(stat: Stat, ancestor: int) -> bool:
     for _ in range(MAX_ANCESTORS):
-        stat = read_stat(pid)
-        if stat is None or stat.parent <= 1:
-            return False
         if stat.parent == ancestor:
             return True
-        pid = stat.parent
+        parent = read_stat(stat.parent)
+        if parent is None or parent.parent <= 1:
+            return False
+        stat = parent
     return False

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from healthagent.model import Base
@@ -103,15 +104,29 @@ def file_mode(value: Any) -> str:
 def addresses(value: Any) -> list[tuple[str, int]]:
     if not isinstance(value, list) or not value:
         raise ValueError('must be a list of addresses, such as ["0.0.0.0:9200"]')
-    return [address(entry) for entry in value]
+    found = [address(entry) for entry in value]
+    for index, (one, port) in enumerate(found):
+        for other in (host for host, same in found[:index] if same == port):
+            if _overlap(ip_address(one), ip_address(other)):
+                raise ValueError(f"{other} and {one} overlap on port {port}; keep one of them")
+    return found
+
+
+def _overlap(one: IPv4Address | IPv6Address, other: IPv4Address | IPv6Address) -> bool:
+    return one.version == other.version and (one == other or one.is_unspecified or other.is_unspecified)
 
 
 def address(value: Any) -> tuple[str, int]:
-    """`10.0.0.11:9200`, `[::1]:9200`, `:9200` (every address) -> host, port."""
-    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\s]*)):([0-9]{1,5})", value) if isinstance(value, str) else None
-    if match is None or not 0 < int(match[3]) < 65536:
-        raise ValueError(f'{shown(value)} is not an address; write host:port, such as "0.0.0.0:9200" or "[::]:9200"')
-    return match[1] or match[2] or "0.0.0.0", int(match[3])
+    """`10.0.0.11:9200`, `[::1]:9200`, `:9200` (every IPv4 address) -> IP address, port. Names are not looked up."""
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]*)):([0-9]{1,5})", value) if isinstance(value, str) else None
+    try:
+        if match is None or not 0 < int(match[3]) < 65536:
+            raise ValueError
+        host = IPv6Address(match[1]) if match[1] else IPv4Address(match[2] or "0.0.0.0")
+    except ValueError:
+        says = 'is not an IP address and port; write "0.0.0.0:9200" or "[::]:9200"'
+        raise ValueError(f"{shown(value)} {says}") from None
+    return str(host), int(match[3])
 
 
 SECTIONS: dict[str, dict[str, Setting]] = {

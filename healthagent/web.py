@@ -22,7 +22,7 @@ from healthagent.render import (
     state_document,
     why_document,
 )
-from healthagent.wire import ALLOW, METHODS, Server, not_allowed
+from healthagent.wire import ALLOW, METHODS, Connection, Server, not_allowed
 
 __all__ = ["ALIASES", "Web"]
 
@@ -56,6 +56,7 @@ class Web:
     def __init__(self, board: Board, roles: tuple[Role, ...], about_config: Callable[[], Mapping[str, Any]]) -> None:
         self._board = board
         self._about_config = about_config
+        self._clients: dict[Connection, None] = {}
         self._rendered: Publication | None = None
         self._answers: dict[str, dict[str, Answer]] = {}
         self._documents: dict[str, Callable[[Mapping[str, str]], Answer]] = {"/state": self._state, "/why": self._why}
@@ -68,7 +69,7 @@ class Web:
 
     def server(self) -> Server:
         """The protocol factory for a listener."""
-        return Server(self.handle)
+        return Server(self.handle, self._clients)
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
         """One request: method, path, parameters, in this order; everything that is not known is 405 or 400."""
@@ -82,7 +83,9 @@ class Web:
             return _respond(request, refusal(400, "Bad Request", str(error), media))
 
     def _answer(self, target: str, media: str) -> Answer:
-        path, _, query = ABSOLUTE_FORM.sub("", target, count=1).partition("?")
+        path, _, query = target.partition("?")
+        if (origin := ABSOLUTE_FORM.match(path)) is not None:
+            path = path[origin.end() :] or "/"
         role = self._paths.get(path)
         if role is not None:
             media = _parameters(query, path, "format").get("format", media)
@@ -93,7 +96,10 @@ class Web:
             return LIVENESS[_parameters(query, path, "format").get("format", media)]
         if path in self._documents:
             known = ("format", "role") if path == "/why" else ("format",)
-            return self._documents[path](_parameters(query, path, *known))
+            parameters = _parameters(query, path, *known)
+            if parameters.get("format", JSON_TYPE) != JSON_TYPE:
+                raise RefusedError(f"parameter 'format' is 'text'; {path} is JSON only")
+            return self._documents[path](parameters)
         others = "/liveness, /state, /why?role=ROLE"
         raise RefusedError(f"unknown path {path!r}; roles: {', '.join(self._roles)}; others: {others}")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from healthagent import probe as probes
 from healthagent.model import FailureKind, Snapshot
 from healthagent.probe import Probe
 from healthagent.session import Login
@@ -341,3 +342,30 @@ async def settled(done: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not done():  # noqa: ASYNC110 - what is waited for is the server's bookkeeping, not an event
             await asyncio.sleep(0.01)
+
+
+def test_a_changed_password_is_for_the_next_connection() -> None:
+    """The kept one outlives the rotation, whichever of server and agent is told first."""
+
+    async def work(server: FakeMariaDB, probe: Probe) -> None:
+        assert (await probe.sample()).failure is None
+        probe.relogin(Login(user="agent", password="new", host="127.0.0.1", port=1), TIMEOUT)
+        assert (await probe.sample()).failure is None
+        assert server.logins == 1
+
+    with_server(work)
+
+
+def test_replication_that_never_answers_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A firewall that forgot the flow: neither an answer will come nor an end."""
+    monkeypatch.setattr(probes, "ABANDONED_SECONDS", 0.2)
+
+    async def work(server: FakeMariaDB, probe: Probe) -> None:
+        server.be_silent_on("SHOW ALL SLAVES")
+        assert (await probe.sample()).replications is None
+        server.silent_on = ""  # the one that waits goes on waiting
+        await asyncio.sleep(0.25)
+        await probe.sample()
+        assert (await probe.sample()).replications == ()
+
+    with_server(work)

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -38,9 +39,10 @@ class Daemon:
             f"state_dir: {self.directory}/state\n{more}"
         )
 
-    def start(self) -> "Daemon":
+    def start(self, *, files: int | None = None) -> "Daemon":
+        limit = ["prlimit", f"--nofile={files}:{files}"] if files else []
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stderr=log, stdout=log)
+            self.process = subprocess.Popen([*limit, *self.command], stderr=log, stdout=log)
         wait(lambda: self.answers(self.port), "the agent answers")
         return self
 
@@ -278,13 +280,51 @@ def test_a_configuration_error_is_2_and_one_line_each(daemon: Daemon) -> None:
     assert second.startswith(f"healthagent: {daemon.file}:6: log.level: ")
 
 
-def test_a_host_that_does_not_exist_is_1_and_one_line(daemon: Daemon) -> None:
-    daemon.file.write_text(f'http: {{listen: ["no.such.host.invalid:9200"]}}\nstate_dir: {daemon.directory}\n')
+def test_an_address_of_another_host_is_1_and_one_line(daemon: Daemon) -> None:
+    daemon.file.write_text(f'http: {{listen: ["192.0.2.1:9200"]}}\nstate_dir: {daemon.directory}\n')
     done = daemon.run()
 
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert "no.such.host.invalid:9200" in line
+    assert "192.0.2.1:9200" in line
+
+
+def test_a_pid_file_that_never_answers_holds_neither_answers_nor_the_stop(daemon: Daemon) -> None:
+    """A FIFO stands in for a file system that hangs."""
+    fifo = daemon.directory / "fifo"
+    os.mkfifo(fifo)
+    daemon.configure()
+    daemon.file.write_text(daemon.file.read_text().replace("no.sock", f"no.sock, pid_file: {fifo}"))
+    daemon.start()
+    wait(lambda: daemon.get("/any")[1] == "down", "it has looked")
+    assert daemon.stop() == 0
+
+
+def test_more_idle_connections_than_files_cost_the_oldest_their_place(daemon: Daemon) -> None:
+    daemon.configure()
+    daemon.start(files=400)
+    idle = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(700)]
+    try:
+        for _ in range(5):
+            assert daemon.get("/liveness")[0] == 200
+        assert "Traceback" not in daemon.said()
+        assert daemon.said().count("\n") < 50
+    finally:
+        for client in idle:
+            client.close()
+
+
+def test_another_listener_can_go_without_a_check_noticing(daemon: Daemon) -> None:
+    other = free_port()
+    daemon.configure(listen=(other,))
+    daemon.start()
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=5) as check:
+        check.sendall(b"GET /liveness HTTP/1.0\r\n")
+        daemon.configure()
+        daemon.signal(signal.SIGHUP)
+        wait(lambda: not daemon.answers(other), "the other listener is gone")
+        check.sendall(b"\r\n")
+        assert check.recv(4096).startswith(b"HTTP/1.0 200 OK")
 
 
 def test_a_group_that_does_not_exist_is_1_and_one_line(daemon: Daemon) -> None:

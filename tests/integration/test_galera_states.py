@@ -206,8 +206,6 @@ def test_frozen(agent: Agent, node: GaleraNode) -> None:
     node.freeze()
     try:
         measured(f"SIGSTOP -> every role 503: {down_everywhere(agent, 'hung'):.0f} ms")
-        took = agent.get("/writer")
-        assert took.status == 503
     finally:
         node.thaw()
     up_everywhere(agent, within=SYNCED_SECONDS)

@@ -15,6 +15,7 @@ from tests.integration.conftest import Cluster
 from tests.integration.expect import measured
 
 EXAMPLE = Path(__file__).parents[2] / "haproxy-examples" / "galera.cfg"
+NODES = ("n1", "n2", "n3")
 WRITER_FRONTEND = ("127.0.0.1", 3307)
 WRITES_BEFORE, WRITES_AFTER = 50, 50
 MOVED_SECONDS = 30
@@ -26,8 +27,9 @@ def balancer(cluster: Cluster) -> Iterator[HAProxy]:
     need("haproxy")
     with HAProxy(EXAMPLE) as haproxy:
         haproxy.start()
-        for server in ("n1", "n2", "n3"):
-            wait_until(lambda: haproxy.server("writer", server)["check_status"] == "L7OK", 10, "first check")  # noqa: B023
+        wait_until(
+            lambda: all(haproxy.server("writer", name)["check_status"] == "L7OK" for name in NODES), 10, "checks"
+        )
         yield haproxy
 
 

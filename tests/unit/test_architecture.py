@@ -35,12 +35,13 @@ DOORS: dict[str, set[str]] = {
     "schema": {"model"},
     "document": {"errors", "schema"},
     "config": {"document", "errors", "model", "schema", "session"},
-    "pin": {"model"},
+    "pin": {"model", "trail"},
     "logs": set(),
     "monitor": {"board", "config", "judge", "model", "pin", "probe"},
     "wire": set(),
     "web": {"__init__", "board", "model", "render", "wire"},
-    "service": {"__init__", "config", "errors", "logs", "monitor", "pin", "web"},
+    "listeners": {"config", "errors"},
+    "service": {"__init__", "config", "errors", "listeners", "logs", "monitor", "pin", "web"},
     "cli": {"__init__", "config", "errors", "judge", "logs", "model", "pin", "probe", "render", "service"},
     "__main__": {"cli"},
 }
@@ -62,7 +63,7 @@ PURE: dict[str, set[str]] = {
 }
 # each library has one way in
 LIBRARIES = {
-    "aiohttp": {"service", "web", "wire"},
+    "aiohttp": {"listeners", "web", "wire"},
     "aiomysql": {"link"},
     "pymysql": {"config", "link", "probe"},
     "yaml": {"cli", "document"},

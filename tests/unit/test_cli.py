@@ -176,3 +176,11 @@ def test_a_home_that_cannot_be_looked_into_is_no_traceback(tmp_path: Path, home:
     _, status = os.waitpid(child, 0)
 
     assert (os.waitstatus_to_exitcode(status), told.read_text()) == (0, "")
+
+
+def test_a_reader_that_has_had_enough_is_not_told_that_the_node_is_up(file: Path) -> None:
+    command = f"{sys.executable} -m healthagent probe --json --config {file}"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")

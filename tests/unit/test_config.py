@@ -231,10 +231,19 @@ log: {level: verbose}
         ("probe: {timeout: 2s}\n", 1, "probe.max_age", "3s: must be at least interval + 2 x timeout, 4.5s"),
         ("http: {listen: 9200}\n", 1, "http.listen", "9200: must be a list of addresses"),
         ("http: {listen: []}\n", 1, "http.listen", "must be a list of addresses"),
-        ("http: {listen: [9200]}\n", 1, "http.listen", "is not an address; write host:port"),
-        ("http: {listen: ['x:0']}\n", 1, "http.listen", "is not an address; write host:port"),
-        ("http: {listen: ['x:65536']}\n", 1, "http.listen", "is not an address; write host:port"),
-        ("http: {listen: ['::1:9200']}\n", 1, "http.listen", "is not an address; write host:port"),
+        ("http: {listen: [9200]}\n", 1, "http.listen", "is not an IP address and port; write"),
+        ("http: {listen: ['x:0']}\n", 1, "http.listen", "is not an IP address and port; write"),
+        ("http: {listen: ['x:65536']}\n", 1, "http.listen", "is not an IP address and port; write"),
+        ("http: {listen: ['::1:9200']}\n", 1, "http.listen", "is not an IP address and port; write"),
+        ("http: {listen: ['a..b:9200']}\n", 1, "http.listen", "'a..b:9200' is not an IP address and port"),
+        (
+            "http: {listen: [':9200', '127.0.0.1:9200']}\n",
+            1,
+            "http.listen",
+            "0.0.0.0 and 127.0.0.1 overlap on port 9200",
+        ),
+        ("http: {listen: ['[::1]:9200', '[::1]:9200']}\n", 1, "http.listen", "::1 and ::1 overlap on port 9200"),
+        ("mysql:\n  password_file: hunter2\n", 2, "mysql.password_file", "must be an absolute path"),
         ("control: {mode: 0660}\n", 1, "control.mode", 'must be an octal mode in quotes, such as "0660"'),
         ("control: {mode: '0888'}\n", 1, "control.mode", "must be an octal mode in quotes"),
         ("log: {level: off}\n", 1, "log.level", "must be one of debug, info, warning, error"),
@@ -386,3 +395,30 @@ def test_every_setting_has_a_meaning_and_its_default_is_one(section: str) -> Non
 
     for key, setting in settings.items():
         assert setting.meaning, key
+
+
+def test_a_long_value_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "healthagent.yaml"
+    path.write_text(f"log: {{level: {'x' * 10_000}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    assert max(map(len, caught.value.lines())) < 300
+
+
+def test_an_option_file_may_name_a_group_twice_and_is_watched_like_the_other_secrets(tmp_path: Path) -> None:
+    options = tmp_path / "my.cnf"
+    options.write_text("[client]\nuser = one\n[client]\npassword = two\n")
+    options.chmod(0o644)
+    path = tmp_path / "healthagent.yaml"
+    path.write_text(f"mysql: {{defaults_file: {options}}}\n")
+    found = config.load(path)
+    assert (found.login.user, found.login.password) == ("one", "two")
+    assert found.warnings == (f"{options}: others can read this file, and a password stands in it",)
+
+
+def test_a_character_that_yaml_does_not_allow_is_one_line_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "healthagent.yaml"
+    path.write_text("log:\n  level: \x01\n")
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    assert caught.value.lines() == [f"{path}:2: is not valid YAML: special characters are not allowed"]

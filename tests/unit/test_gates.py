@@ -483,3 +483,37 @@ def test_ten_quiet_minutes_forgive_the_falls() -> None:
     agent.sees(SYNCED, after=600.0)
 
     assert rises_after(agent.sees(bad), SYNCED, "writer") == 0.5
+
+
+# --- evidence that comes and goes -----------------------------------------------------------------------------------
+
+
+def test_a_blocking_donor_stays_one_while_its_processes_cannot_be_seen() -> None:
+    agent = healthy(SYNCED, with_role("reader", donor=True)).sees(desynced((RSYNC,)))
+    for _ in range(20):
+        agent.sees(desynced(None))
+        assert (agent.says("reader"), agent.state) == ("donor_blocking", "donor_blocking")
+
+
+def test_one_look_that_failed_does_not_shorten_the_hold() -> None:
+    agent = healthy().keeps_seeing(desynced(), 2.5, every=0.5)
+    agent.sees(desynced(None))
+    assert agent.up("reader")
+    agent.sees(desynced())
+    assert agent.up("reader")
+
+
+def test_a_turn_of_the_login_ends_with_the_failure() -> None:
+    """Else the agent would probe ten times a second for as long as the server is away."""
+    agent = healthy().sees(LOGIN_REFUSED).sees(DOWN).sees(DOWN)
+    assert not agent.memory.pending
+
+
+def test_a_standalone_server_that_is_read_only_and_shows_no_rows_is_no_reader() -> None:
+    agent = Agent(replace(POLICY, topology=Topology.STANDALONE))
+    agent.sees(replace(primary(read_only=1), replications=None))
+    assert (agent.state, agent.says("reader"), agent.says("any")) == (
+        "replica_stopped",
+        "not_replicating",
+        "not_replicating",
+    )

@@ -23,9 +23,14 @@ def test_a_member_is_remembered_across_restarts(tmp_path: Path) -> None:
     assert pinned(tmp_path / "state")
 
 
-@pytest.mark.parametrize("what", [PRIMARY, galera(cluster_status="non-Primary"), galera(on=0)])
-def test_what_is_no_member_is_not(tmp_path: Path, what: Snapshot) -> None:
-    assert not Pin(tmp_path).remember(what)
+@pytest.mark.parametrize("what", [galera(cluster_status="non-Primary"), galera(on=0), galera(local_state="1")])
+def test_so_is_a_node_that_was_never_seen_healthy(tmp_path: Path, what: Snapshot) -> None:
+    assert Pin(tmp_path).remember(what)
+    assert pinned(tmp_path)
+
+
+def test_a_server_without_a_provider_is_not(tmp_path: Path) -> None:
+    assert not Pin(tmp_path).remember(PRIMARY)
     assert not pinned(tmp_path)
 
 
@@ -43,7 +48,7 @@ def test_an_explicit_topology_overrides_it(tmp_path: Path) -> None:
     assert not pin.apply(replace(POLICY, topology=Topology.ASYNC)).galera_pinned
 
 
-@pytest.mark.parametrize("content", ["", "{", "\x00", "nonsense"])
+@pytest.mark.parametrize("content", ["", "{", "\x00", "nonsense", "null", "[]", "1"])
 def test_what_cannot_be_read_is_taken_for_a_pin(tmp_path: Path, content: str) -> None:
     (tmp_path / "topology.json").write_text(content)
 

@@ -1,0 +1,166 @@
+"""The sockets that balancers and people connect to: opened together or not at all, changed without touching others."""
+
+import asyncio
+import contextlib
+import grp
+import logging
+import os
+import resource
+import socket
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from healthagent.config import Config, Control
+from healthagent.errors import StartError
+
+__all__ = ["Listeners", "raise_file_limit"]
+
+log = logging.getLogger("healthagent.listeners")
+
+DEFAULT_GROUP = "healthagent"
+BACKLOG = 1024
+# asyncio accepts as many at once as its backlog says, before a single one of them can be counted or ended
+ACCEPT_BATCH = 32
+SHUTDOWN_SECONDS = 1.0
+FILE_LIMIT = 65536
+
+Place = tuple[str, int] | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A runner of its own for each: aiohttp 3.8 cuts all connections of a runner when one of its sites stops."""
+
+    runner: web.ServerRunner
+    inode: int | None
+
+
+class Listeners:
+    """`make_server` makes the protocol factory behind each of them."""
+
+    def __init__(self, make_server: Callable[[], web.Server]) -> None:
+        self._make_server = make_server
+        self._open: dict[Place, Listener] = {}
+
+    async def adopt(self, config: Config) -> None:
+        """Opens what is new, then closes what is gone. StartError: something cannot be opened, all is as before."""
+        wanted: list[Place] = [*config.listen, config.control.socket]
+        opened: dict[Place, Listener] = {}
+        try:
+            for place in wanted:
+                if place not in self._open:
+                    listener = _control_socket(config.control) if isinstance(place, Path) else _tcp_socket(*place)
+                    if listener is not None:
+                        opened[place] = await self._start(listener, place)
+            if config.control.socket in self._open | opened:
+                _give_access(config.control)
+        except BaseException:
+            await asyncio.gather(*(_close(place, listener) for place, listener in opened.items()))
+            raise
+        gone = {place: self._open.pop(place) for place in list(self._open) if place not in wanted}
+        self._open |= opened
+        await asyncio.gather(*(_close(place, listener) for place, listener in gone.items()))
+
+    async def close(self) -> None:
+        """Closes all of them; answers under way have SHUTDOWN_SECONDS."""
+        await asyncio.gather(*(_close(place, listener) for place, listener in self._open.items()))
+
+    async def _start(self, listener: socket.socket, place: Place) -> Listener:
+        runner = web.ServerRunner(self._make_server(), handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listener, backlog=ACCEPT_BATCH).start()
+            listener.listen(BACKLOG)
+        except OSError as error:
+            await runner.cleanup()
+            listener.close()
+            raise StartError(f"cannot listen on {place}: {error.strerror}") from error
+        return Listener(runner, place.stat().st_ino if isinstance(place, Path) else None)
+
+
+def raise_file_limit() -> None:
+    """The soft limit (1024) is below what idle connections of many balancers may need; the hard one is ours to use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILE_LIMIT if hard == resource.RLIM_INFINITY else min(hard, FILE_LIMIT)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _tcp_socket(host: str, port: int) -> socket.socket:
+    """`host` is an address, not a name (the configuration sees to that): nothing here asks a name server."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listener.family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartError(f"http.listen: cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+def _control_socket(control: Control) -> socket.socket | None:
+    """The control socket, made with its mode from the start; None where the default one cannot be made."""
+    path = control.socket
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_way(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o777 & ~control.mode)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+    except OSError as error:
+        if control.required or not isinstance(error, PermissionError):
+            raise StartError(f"control.socket: {path}: {error.strerror or error}") from error
+        log.warning("no control socket: %s: %s", path, error.strerror)
+        return None
+    return listener
+
+
+def _make_way(path: Path) -> None:
+    """Removes the socket of an agent that is gone; never one that is answered, nor a file that is no socket."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise StartError(f"control.socket: {path} exists and is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        try:
+            client.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise StartError(f"control.socket: another agent already listens on {path}")
+
+
+def _give_access(control: Control) -> None:
+    """Mode and group of the control socket, of one that was there before a reload too."""
+    try:
+        group = grp.getgrnam(control.group or DEFAULT_GROUP).gr_gid
+    except KeyError:
+        if control.group is not None:
+            raise StartError(f"control.group: there is no group {control.group!r}") from None
+        group = -1
+    try:
+        control.socket.chmod(control.mode)
+        os.chown(control.socket, -1, group)
+    except OSError as error:
+        raise StartError(f"control.socket: {control.socket}: {error.strerror}") from error
+
+
+async def _close(place: Place, listener: Listener) -> None:
+    if isinstance(place, Path):
+        with contextlib.suppress(OSError):  # only the file that is ours: a successor may have made its own
+            if place.stat().st_ino == listener.inode:
+                place.unlink()
+    await listener.runner.cleanup()
