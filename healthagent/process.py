@@ -5,6 +5,7 @@ thread with a deadline. Everything here may be invisible (another host, hidepid,
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,9 +101,9 @@ class ServerProcess:
             return None if named is None else os.path.realpath(named) == ours
 
     def _transfers(self, server: Stat) -> tuple[Transfer, ...]:
-        # By name first: the command line of each process on the host would cost more, and may block.
-        scripts = [stat for stat in map(read_stat, _pids()) if stat is not None and stat.name.startswith(SCRIPT_PREFIX)]
-        found = [_transfer(_arguments(stat.pid)) for stat in scripts if _descends(stat, server.pid)]
+        # Descendants first: the command line of every process on the host would cost more, and may block.
+        stats = {stat.pid: stat for stat in map(read_stat, _pids()) if stat is not None}
+        found = [_transfer(_arguments(pid)) for pid in stats if _descends(pid, server.pid, stats)]
         # a script forks copies of itself (pipelines, subshells)
         return tuple(dict.fromkeys(transfer for transfer in found if transfer is not None))
 
@@ -161,12 +162,10 @@ def _transfer(arguments: list[str]) -> Transfer | None:
     return Transfer(joiner=role == "joiner", method=method, bypass="--bypass" in arguments)
 
 
-def _descends(stat: Stat, ancestor: int) -> bool:
+def _descends(pid: int, ancestor: int, stats: Mapping[int, Stat]) -> bool:
     for _ in range(MAX_ANCESTORS):
-        if stat.parent == ancestor:
-            return True
-        parent = read_stat(stat.parent)
-        if parent is None or parent.parent <= 1:
-            return False
-        stat = parent
+        stat = stats.get(pid)
+        if stat is None or stat.parent == ancestor:
+            return stat is not None
+        pid = stat.parent
     return False
