@@ -94,6 +94,8 @@ def _galera_state(snapshot: Snapshot, trail: Trail) -> State:
         return State.UNKNOWN
     if not galera.ready:
         return State.NOT_READY
+    if trail.thaw is not None:
+        return State.THAWED
     if trail.desync is not None:
         return episode_state(trail.desync, galera, snapshot.ended_at)
     return State.SYNCED if galera.local_state == LocalState.SYNCED else State.NOT_READY

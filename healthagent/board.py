@@ -1,8 +1,8 @@
 """The one mutable cell: what is published now. The monitor writes it, everybody else reads it."""
 
-import time
 from collections.abc import Callable
 
+from healthagent.clock import now
 from healthagent.decide import expire, valid_until
 from healthagent.model import Publication
 
@@ -12,7 +12,7 @@ __all__ = ["Board"]
 class Board:
     """`current()` is always the same object until something changes: renderers may keep what they made of it."""
 
-    def __init__(self, publication: Publication, max_age_seconds: float, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, publication: Publication, max_age_seconds: float, clock: Callable[[], float] = now):
         self._clock = clock
         self.publish(publication, max_age_seconds)
 
@@ -22,10 +22,10 @@ class Board:
 
     def current(self) -> Publication:
         """What may be told now: verdicts on facts older than max_age have fallen, whatever the monitor does."""
-        now = self._clock()
-        if now > self._valid_until:
-            self._told = expire(self._publication, self._max_age, now)
+        at = self._clock()
+        if at > self._valid_until:
+            self._told = expire(self._publication, self._max_age, at)
             # once expired, only the passing of stale's own limit can change it again
             later = valid_until(self._told, self._max_age)
-            self._valid_until = later if later > now else float("inf")
+            self._valid_until = later if later > at else float("inf")
         return self._told

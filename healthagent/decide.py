@@ -28,6 +28,7 @@ _MEMBER: Questions = (
     (Gate.PRIMARY_COMPONENT, gates_galera.primary_component),
     (Gate.READY, gates_galera.ready),
     (Gate.ACCEPTING, gates_galera.accepting),
+    (Gate.THAW, gates_galera.thaw),
 )
 _SERVING: Questions = (
     *_MEMBER,

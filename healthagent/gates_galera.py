@@ -3,7 +3,7 @@
 from healthagent.assess import desync_explains, episode_state, node_state, reason_of, rejecting
 from healthagent.model import Base, Finding, Gate, LocalState, Outcome
 from healthagent.reasons import Reason, State
-from healthagent.trail import provider_loaded
+from healthagent.trail import provider_loaded, thaw_seconds
 from healthagent.view import View, at_once
 
 # a receive queue that a node out of flow control may have and still serve; a desynced one comes back at half of it
@@ -38,6 +38,13 @@ def accepting(view: View) -> Finding:
     reason = Reason.UNKNOWN if galera.reject_queries is None else Reason.REJECTING
     passed = galera.reject_queries == "NONE" and not rejecting(galera)
     return at_once(Gate.ACCEPTING, passed, reason, value=galera.reject_queries, limit="NONE")
+
+
+def thaw(view: View) -> Finding:
+    """A node that was frozen says Synced and serves old rows until it has noticed."""
+    frozen, now = view.trail.thaw, view.snapshot.ended_at
+    value = None if frozen is None else round(now - frozen.at, 3)
+    return at_once(Gate.THAW, frozen is None, Reason.THAWED, value=value, limit=thaw_seconds(view.galera))
 
 
 def state(view: View) -> Finding:

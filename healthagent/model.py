@@ -100,6 +100,7 @@ class Galera:
     recv_queue: int | None = None
     last_committed: int | None = None
     evs_state: str | None = None
+    suspect_timeout_seconds: float | None = None  # evs.suspect_timeout of wsrep_provider_options, as it is now
     incoming_addresses: tuple[str, ...] = ()
 
 
@@ -216,6 +217,7 @@ class Gate(StrEnum):
     PRIMARY_COMPONENT = "primary_component"
     READY = "ready"
     ACCEPTING = "accepting"
+    THAW = "thaw"
     STATE = "state"
     DONOR = "donor"
     DESYNC = "desync"

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 
+from healthagent import clock
 from healthagent.board import Board
 from healthagent.config import Config
 from healthagent.judge import adapt, judge, starting
@@ -54,7 +55,7 @@ class Monitor:
             probe = self._probe
             try:
                 while probe is self._probe:
-                    started = time.monotonic()
+                    started = clock.now()
                     snapshot = await probe.sample()
                     if probe is self._probe:
                         self._publish(snapshot)
@@ -78,7 +79,7 @@ class Monitor:
         waits = [asyncio.ensure_future(wait) for wait in (self._probe.ended(), self._wake.wait())]
         try:
             await asyncio.wait(
-                waits, timeout=max(0.0, started + interval - time.monotonic()), return_when=asyncio.FIRST_COMPLETED
+                waits, timeout=max(0.0, started + interval - clock.now()), return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             for wait in waits:
@@ -86,7 +87,7 @@ class Monitor:
             await asyncio.gather(*waits, return_exceptions=True)
             self._wake.clear()
         # a server that drops every connection at once must not make this loop spin
-        await asyncio.sleep(max(0.0, started + SHORTEST_INTERVAL_SECONDS - time.monotonic()))
+        await asyncio.sleep(max(0.0, started + SHORTEST_INTERVAL_SECONDS - clock.now()))
 
 
 def _log_transitions(before: Publication, after: Publication) -> None:

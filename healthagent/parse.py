@@ -4,6 +4,7 @@ By name only: a name that is absent, or a value that makes no sense, becomes Non
 values are MariaDB's own; what they mean in each condition was recorded from real servers (docs/how-it-decides.md).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from healthagent.model import MISSING_MEMBER, Galera, Replication, Server
@@ -40,6 +41,7 @@ VARIABLES = (
     "max_connections",
     "wsrep_on",
     "wsrep_provider",
+    "wsrep_provider_options",
     "wsrep_node_name",
     "wsrep_desync",
     "wsrep_reject_queries",
@@ -88,6 +90,7 @@ def galera(rows: Row) -> Galera | None:
         recv_queue=count(rows.get("wsrep_local_recv_queue")),
         last_committed=count(rows.get("wsrep_last_committed")),
         evs_state=text(rows.get("wsrep_evs_state")),
+        suspect_timeout_seconds=provider_seconds(text(rows.get("wsrep_provider_options")), "evs.suspect_timeout"),
         # an arbitrator (garbd) has an empty address
         incoming_addresses=tuple(part for part in (a.strip() for a in addresses.split(",")) if part),
     )
@@ -114,6 +117,15 @@ def _replication(row: Row) -> Replication:
         gtid_io_pos=text(row.get("Gtid_IO_Pos")),
         gtid_slave_pos=text(row.get("Gtid_Slave_Pos")),
     )
+
+
+def provider_seconds(options: str | None, name: str) -> float | None:
+    """A duration out of wsrep_provider_options: `evs.suspect_timeout = PT5S; ...` -> 5.0 (ISO 8601, hours at most)."""
+    match = re.search(re.escape(name) + r" *= *PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?(?=;|\s|\Z)", options or "")
+    if match is None or not any(match.groups()):
+        return None
+    hours, minutes, seconds = (float(group or 0) for group in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
 
 
 def text(value: object) -> str | None:

@@ -3,14 +3,13 @@
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from pymysql.err import MySQLError
 
-from healthagent import parse
+from healthagent import clock, parse
 from healthagent.link import ACCESS_DENIED_CODE, failure_of
 from healthagent.model import Evidence, Failure, FailureKind, LocalState, Replication, Snapshot
 from healthagent.process import ServerProcess
@@ -55,7 +54,7 @@ class Probe:
 
     async def sample(self) -> Snapshot:
         """One probe. Ends within twice the timeout and never raises for anything the server does."""
-        started = time.monotonic()
+        started = clock.now()
         self._sequence += 1
         self._give_up_abandoned()
         snapshot = Snapshot(sequence=self._sequence, ended_at=started)
@@ -71,7 +70,7 @@ class Probe:
             shut = failure.kind in (FailureKind.REFUSED, FailureKind.LOST)
             evidence = await self._evidence(transfers=True) if shut else Evidence()
             snapshot = replace(snapshot, failure=failure, evidence=evidence)
-        ended = time.monotonic()
+        ended = clock.now()
         return replace(snapshot, ended_at=ended, duration_seconds=ended - started)
 
     async def ended(self) -> None:
@@ -102,7 +101,7 @@ class Probe:
         )
 
     async def _facts(self) -> Mapping[str, object]:
-        deadline = time.monotonic() + self._timeout
+        deadline = clock.now() + self._timeout
         if self._session is None:
             return await self._login_and_read(deadline, greeting_seconds=self._timeout)
         if not self._session.over:
@@ -139,7 +138,7 @@ class Probe:
             return None
         try:
             work = self._session.replications()
-            return await self._within(self._session, work, time.monotonic() + self._timeout)
+            return await self._within(self._session, work, clock.now() + self._timeout)
         except UnansweredError:
             self._stuck_replication = next(reversed(self._abandoned))
         except Exception as error:
@@ -156,7 +155,7 @@ class Probe:
             if greeting_seconds:
                 await asyncio.wait({task}, timeout=greeting_seconds)
             if not greeting_seconds or session.greeted:
-                await asyncio.wait({task}, timeout=max(0.0, deadline - time.monotonic()))
+                await asyncio.wait({task}, timeout=max(0.0, deadline - clock.now()))
             if task.done():
                 return task.result()
         finally:
@@ -165,7 +164,7 @@ class Probe:
         raise UnansweredError(f"{self._login.where} did not answer in {self._timeout * 1000:.0f} ms")
 
     def _abandon(self, task: asyncio.Task[Any], session: Session) -> None:
-        self._abandoned[task] = time.monotonic()
+        self._abandoned[task] = clock.now()
         if session is self._session:
             self._session = None
 
@@ -180,13 +179,13 @@ class Probe:
     def _give_up_abandoned(self) -> None:
         """A peer that vanished without a word (a firewall that forgot the flow) never answers."""
         for task, since in self._abandoned.items():
-            if time.monotonic() - since > ABANDONED_SECONDS:
+            if clock.now() - since > ABANDONED_SECONDS:
                 task.cancel()
 
     async def _await_abandoned(self, deadline: float) -> None:
         """While two logins hang, a third would only fill the account's limit: one of them must end first."""
         if len(self._abandoned) >= MAX_ABANDONED:
-            timeout = max(0.0, deadline - time.monotonic())
+            timeout = max(0.0, deadline - clock.now())
             await asyncio.wait(set(self._abandoned), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if len(self._abandoned) >= MAX_ABANDONED:
             raise UnansweredError(f"{len(self._abandoned)} connections to {self._login.where} still wait for an answer")

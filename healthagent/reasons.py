@@ -1,7 +1,7 @@
 """The closed lists of words that leave this program: states and reasons.
 
 The numbers are a promise to monitoring: a number, once released, never changes its meaning and is never used
-again. New words take new numbers. Numbers 19 and 20 of the states belong to words that a later release speaks.
+again. New words take new numbers. Number 19 of the states belongs to a word that a later release speaks.
 """
 
 from enum import IntEnum, unique
@@ -40,6 +40,7 @@ class State(Word):
     DESYNCED = 16
     SYNCED = 17
     NOT_READY = 18
+    THAWED = 20
     WSREP_OFF = 21
     PRIMARY = 30
     REPLICA = 31
@@ -76,6 +77,7 @@ class Reason(Word):
     DESYNCED = 17
     NOT_READY = 18
     WSREP_OFF = 19
+    THAWED = 20
     STARTING = 40
     READ_ONLY = 50
     NOT_GALERA = 51
@@ -110,6 +112,7 @@ STATE_TEXT: dict[State, str] = {
     State.DESYNCED: "the node is out of flow control: wsrep_desync, FTWRL, RSU, a backup or an IST",
     State.SYNCED: "the node is a synced member of the Primary component",
     State.NOT_READY: "wsrep_ready is OFF: the node does not take queries yet",
+    State.THAWED: "the node was frozen and does not know yet what it has missed: it would serve old rows",
     State.WSREP_OFF: "a Galera node whose replication is switched off: its writes would stay local",
     State.PRIMARY: "outside Galera: no replication source, binary log on",
     State.REPLICA: "outside Galera: replicates from a source, within its limits",

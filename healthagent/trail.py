@@ -2,9 +2,17 @@
 
 from dataclasses import dataclass, replace
 
-from healthagent.model import Galera, LocalState, Policy, Replication, Snapshot, Topology, Transfer
+from healthagent.model import FailureKind, Galera, LocalState, Policy, Replication, Snapshot, Topology, Transfer
 
-__all__ = ["Episode", "Trail", "follow", "provider_loaded"]
+__all__ = ["Episode", "Thaw", "Trail", "follow", "provider_loaded", "thaw_seconds"]
+
+# A freeze counts from 0.8 x evs.suspect_timeout on: a busy machine is not taken for a frozen one.
+FREEZE_OF_SUSPECT_TIMEOUT = 0.8
+FREEZE_UNKNOWN_SECONDS = 2.0
+SUSPECT_TIMEOUT_DEFAULT_SECONDS = 5.0  # Galera's own, where the provider's options cannot be read
+THAW_MARGIN_SECONDS = 3.0
+# errors that only a running server, or a dead one, can cause
+SIGNS_OF_LIFE = (FailureKind.REFUSED, FailureKind.LOGIN, FailureKind.LIMIT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +35,18 @@ class Episode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Thaw:
+    """A node that answers again after it was frozen. `conf_id`: the view it had before, None: it was no member."""
+
+    at: float
+    conf_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trail:
     """`overslept`: no probe had ended for max_age before this sample, so much may have happened unseen.
+
+    `heard_at`: the last sign of a server that is not frozen; `conf_id`: the view of the last facts.
 
     `lags`: connection -> (seconds, when read); `link_lost_at`: connection -> when its IO thread left "Yes".
     """
@@ -36,6 +54,9 @@ class Trail:
     sampled_at: float | None = None
     overslept: bool = False
     facts_at: float | None = None
+    heard_at: float | None = None
+    conf_id: int | None = None
+    thaw: Thaw | None = None
     galera: bool | None = None
     desync: Episode | None = None
     lags: tuple[tuple[str, int, float], ...] = ()
@@ -59,10 +80,14 @@ def follow(trail: Trail, snapshot: Snapshot, policy: Policy) -> Trail:
     overslept = trail.sampled_at is not None and snapshot.started_at - trail.sampled_at > policy.max_age_seconds
     trail = replace(trail, sampled_at=snapshot.ended_at, overslept=overslept)
     if snapshot.server is None:
-        return trail
+        alive = snapshot.failure is not None and snapshot.failure.kind in SIGNS_OF_LIFE
+        return replace(trail, heard_at=snapshot.ended_at) if alive else trail
     return replace(
         trail,
         facts_at=snapshot.started_at,
+        heard_at=snapshot.ended_at,
+        conf_id=snapshot.galera.cluster_conf_id if snapshot.galera else None,
+        thaw=_thaw(trail, snapshot),
         galera=_is_galera(snapshot, policy),
         desync=_episode(trail.desync, snapshot),
         lags=_lags(trail, snapshot),
@@ -83,6 +108,33 @@ def _is_galera(snapshot: Snapshot, policy: Policy) -> bool:
     if policy.topology is not Topology.AUTO:
         return policy.topology is Topology.GALERA
     return policy.galera_pinned or provider_loaded(snapshot.galera)
+
+
+def _thaw(trail: Trail, snapshot: Snapshot) -> Thaw | None:
+    """Measured on a node frozen for longer than evs.suspect_timeout: after it goes on it says Synced, Primary and ready
+    for 6 s, with the view and the rows of before, and is a member again after 8 s. A shorter freeze is noticed by
+    nobody; whether it was one, only time tells.
+    """
+    galera, now = snapshot.galera, snapshot.ended_at
+    if galera is None:
+        return None
+    suspect = galera.suspect_timeout_seconds
+    threshold = FREEZE_OF_SUSPECT_TIMEOUT * suspect if suspect is not None else FREEZE_UNKNOWN_SECONDS
+    thaw = trail.thaw
+    if trail.heard_at is not None and now - trail.heard_at >= threshold:
+        thaw = Thaw(at=now, conf_id=thaw.conf_id if thaw is not None else trail.conf_id)
+    if thaw is None:
+        return None
+    synced = galera.local_state == LocalState.SYNCED and galera.cluster_status == "Primary"
+    rejoined = synced and galera.cluster_conf_id is not None and galera.cluster_conf_id != thaw.conf_id
+    waited = now - thaw.at >= thaw_seconds(galera) and galera.evs_state == "OPERATIONAL"
+    return None if rejoined or waited else thaw
+
+
+def thaw_seconds(galera: Galera) -> float:
+    """How long after a freeze a node that was not thrown out may take to notice that it was."""
+    suspect = galera.suspect_timeout_seconds
+    return THAW_MARGIN_SECONDS + (suspect if suspect is not None else SUSPECT_TIMEOUT_DEFAULT_SECONDS)
 
 
 def _episode(before: Episode | None, snapshot: Snapshot) -> Episode | None:

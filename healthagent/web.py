@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from healthagent import __version__
+from healthagent import __version__, clock
 from healthagent.board import Board
 from healthagent.model import Publication, Role, Verdict
 from healthagent.render import (
@@ -112,7 +112,7 @@ class Web:
         return self._answers
 
     def _state(self, parameters: Mapping[str, str]) -> Answer:
-        publication, now = self._board.current(), time.monotonic()
+        publication, now = self._board.current(), clock.now()
         return document_answer(state_document(publication, now=now, version=__version__, config=self._about_config()))
 
     def _why(self, parameters: Mapping[str, str]) -> Answer:

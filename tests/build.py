@@ -62,6 +62,7 @@ GALERA_ROWS: Rows = {
     "max_connections": 151,
     "wsrep_on": 1,
     "wsrep_provider": "/usr/lib/galera/libgalera_smm.so",
+    "wsrep_provider_options": "base_host = 10.0.0.2; evs.suspect_timeout = PT5S; gcs.fc_limit = 16;",
     "wsrep_node_name": "n2",
     "wsrep_desync": 0,
     "wsrep_reject_queries": "NONE",
@@ -84,6 +85,7 @@ NO_PROVIDER: Rows = {
     "wsrep_incoming_addresses": None,
     "wsrep_on": 0,
     "wsrep_provider": "none",
+    "wsrep_provider_options": "",
     "wsrep_desync": 0,
     "wsrep_node_name": "db2",
 }

@@ -7,7 +7,7 @@ from tests.build import (
     FULL,
     LOGIN_REFUSED,
     POLICY,
-    SYNCED,
+    PRIMARY,
     Agent,
     galera,
     healthy,
@@ -79,11 +79,11 @@ def test_stale_ends_with_the_next_sample() -> None:
 
 def test_stale_is_the_gate_fresh_and_comes_back_like_a_gate() -> None:
     """A server may have changed unseen: half a second and two samples, as with every other gate of this kind."""
-    agent = healthy()
-    agent.sees(SYNCED, after=MAX_AGE + 10)
+    agent = healthy(PRIMARY)
+    agent.sees(PRIMARY, after=MAX_AGE + 10)
     assert not agent.up("writer")
 
-    assert agent.sees(SYNCED).up("writer")
+    assert agent.sees(PRIMARY).up("writer")
 
 
 def test_a_held_login_falls_with_the_facts_and_keeps_its_reason() -> None:

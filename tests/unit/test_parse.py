@@ -38,6 +38,7 @@ def test_a_synced_member() -> None:
         recv_queue=0,
         last_committed=64,
         evs_state="OPERATIONAL",
+        suspect_timeout_seconds=5.0,
         incoming_addresses=("127.0.0.1:13311", "127.0.0.1:13312", "127.0.0.1:13313"),
     )
 

@@ -163,7 +163,7 @@ def why(agent: Agent, role: str) -> dict[str, dict[str, Any]]:
 def test_why_lists_every_gate_of_the_role() -> None:
     assert list(why(healthy(), "writer")) == [
         *("fresh", "reachable", "answering", "login", "room"),
-        *("wsrep_on", "primary_component", "ready", "accepting", "state", "donor", "desync", "writable"),
+        *("wsrep_on", "primary_component", "ready", "accepting", "thaw", "state", "donor", "desync", "writable"),
     ]
     assert list(why(healthy(replica()), "reader")) == [
         *("fresh", "reachable", "answering", "login", "room"),

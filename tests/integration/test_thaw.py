@@ -1,0 +1,88 @@
+"""A node that was frozen and goes on: it says Synced and serves old rows until it has noticed. Nobody is sent there.
+
+Real servers, Galera's own timeouts (evs.suspect_timeout 5 s), the reader of the example configuration.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import Agent, GaleraNode, HAProxy, sql, wait_until
+from tests.binaries import need
+from tests.integration.conftest import Cluster
+from tests.integration.expect import down_everywhere, measured, says, state, up_everywhere
+
+EXAMPLE = Path(__file__).parents[2] / "haproxy-examples" / "galera.cfg"
+READER = ("127.0.0.1", 3308)
+SYNCED_SECONDS = 60
+
+
+@pytest.fixture
+def node(cluster: Cluster) -> GaleraNode:
+    return cluster.galera.nodes[1]
+
+
+@pytest.fixture
+def agent(cluster: Cluster) -> Agent:
+    return cluster.agents[1]
+
+
+@pytest.fixture
+def balancer(cluster: Cluster) -> Iterator[HAProxy]:
+    need("haproxy")
+    with HAProxy(EXAMPLE) as haproxy:
+        yield haproxy.start()
+
+
+def sees(host: str, port: int, seq: int) -> bool | None:
+    """Whether a new session there sees the row; None where it may not look (1047, or it is not answered)."""
+    try:
+        with sql.connect(host=host, port=port, user="app", password="app", timeout=2) as session:
+            return bool(sql.rows(session, "SELECT 1 FROM shop.orders WHERE client = 0 AND seq = %s", [seq]))
+    except sql.Error:
+        return None
+
+
+def test_a_long_freeze_serves_no_old_row(cluster: Cluster, balancer: HAProxy, agent: Agent, node: GaleraNode) -> None:
+    first = cluster.galera.nodes[0]
+    node.freeze()
+    down_everywhere(agent, "hung")
+    balancer.wait_status("reader", "n2", "DOWN")
+    first.wait_until(lambda: first.sees(2), 20, "the others go on without it")
+    seq = cluster.galera.write(first)
+    node.thaw()
+    thawed, last_old, old = time.monotonic(), 0.0, 0
+    while says(agent, "reader") != "200":
+        if sees(node.address, node.port, seq) is False:  # asked directly, past the balancer
+            last_old, old = time.monotonic() - thawed, old + 1
+        assert sees(*READER, seq), "a reader behind HAProxy"
+        assert time.monotonic() - thawed < SYNCED_SECONDS
+    measured(
+        f"frozen past the suspect timeout: {old} old reads on the node itself, the last {last_old:.1f} s after it "
+        f"goes on, none behind HAProxy; reader 200 after {time.monotonic() - thawed:.1f} s"
+    )
+    assert old > 0, "the danger is real"
+    assert sees(node.address, node.port, seq), "200 means that the row is there"
+    up_everywhere(agent)
+
+
+def test_a_freeze_that_ejected_nobody(cluster: Cluster, agent: Agent, node: GaleraNode) -> None:
+    """4.05 s: not quite long enough to be thrown out. Nothing changes its view, so only time tells."""
+    since = state(agent)["galera"]["cluster_conf_id"]
+    cluster.galera.write(node)  # the others have just heard of it
+    frozen = time.monotonic()
+    node.freeze()
+    wait_until(lambda: time.monotonic() - frozen > 4.05, 6, "time passes")
+    node.thaw()
+    took = up_everywhere(agent, within=20)
+    assert state(agent)["galera"]["cluster_conf_id"] == since
+    assert took > 7000, "suspect timeout + 3 s"
+
+
+def test_a_short_freeze_is_no_more_than_a_hang(cluster: Cluster, agent: Agent, node: GaleraNode) -> None:
+    node.freeze()
+    down_everywhere(agent, "hung")
+    node.thaw()
+    assert up_everywhere(agent, within=20) < 3000
