@@ -27,8 +27,14 @@ INTERRUPTED = 130
 MONITOR = "healthagent"
 
 EPILOG = """\
-Run beside MariaDB as a system user that the server knows by unix_socket (see `healthagent sql grants`),
-then ask it: curl -i http://127.0.0.1:9200/writer
+examples:
+  healthagent sql grants | mariadb     the monitoring account, with SLAVE MONITOR and nothing else
+  healthagent probe                    state, verdict of every role and every gate, without a daemon
+  healthagent config check FILE        everything that is wrong, with line and path
+  healthagent config show              the effective settings, secrets hidden
+  healthagent serve                    the daemon; then: curl -i http://127.0.0.1:9200/writer
+
+exit status: 0 well, or `any` is up; 1 it is down, or the daemon could not start; 2 usage or configuration
 """
 CONFIG_HELP = f"configuration file; default: {DEFAULT_PATH} if it exists, else built-in defaults"
 
@@ -75,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("--json", action="store_true", help="the whole answer as JSON")
     probe.set_defaults(run=_probe)
 
-    settings = commands.add_parser("config", help="check or show the configuration").add_subparsers(
+    settings = commands.add_parser("config", parents=[common], help="check or show: the configuration").add_subparsers(
         title="commands", metavar="COMMAND", required=True
     )
     check = settings.add_parser("check", parents=[common], help="say all that is wrong with it")
@@ -84,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     show = settings.add_parser("show", parents=[common], help="print the effective settings, secrets hidden")
     show.set_defaults(run=_config_show)
 
-    sql = commands.add_parser("sql", help="statements for the database").add_subparsers(
+    sql = commands.add_parser("sql", parents=[common], help="grants: statements for the database").add_subparsers(
         title="commands", metavar="COMMAND", required=True
     )
     grants = sql.add_parser("grants", parents=[common], help="print the monitoring account's least privileges")
@@ -169,8 +175,12 @@ def _sql_grants(arguments: argparse.Namespace) -> int:
     login = config.load(_path(arguments.config)).login
     host = "localhost" if login.socket else "127.0.0.1" if login.local else "%"
     # root can log in anyway; the daemon should run as a user of its own
-    account = f"`{MONITOR if login.user == 'root' else login.user}`@`{host}`"
-    way = "BY '<the password in your configuration>'" if login.password or not login.socket else "VIA unix_socket"
+    user = MONITOR if login.user == "root" else login.user.replace("`", "``")
+    account = f"`{user}`@`{host}`"
+    # no SQL as it stands: nobody shall pipe a password into the server that everybody can read here
+    way = (
+        "VIA unix_socket" if login.socket and not login.password else "BY <the password of your configuration, quoted>"
+    )
     print(f"CREATE USER IF NOT EXISTS {account} IDENTIFIED {way} WITH MAX_USER_CONNECTIONS 5;")
     print(f"GRANT SLAVE MONITOR ON *.* TO {account};")
     return OK

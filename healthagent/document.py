@@ -125,7 +125,7 @@ def _construct(node: yaml.Node) -> Any:
     try:
         return loader.construct_document(node)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
-        return _describe(node)
+        return node.value if isinstance(node, yaml.ScalarNode) else _describe(node)
     finally:
         loader.dispose()
 

@@ -66,14 +66,30 @@ def judge(memory: Memory, snapshot: Snapshot, policy: Policy, wall: float) -> Me
 
 
 def adapt(memory: Memory, before: Policy, after: Policy, wall: float) -> Memory:
-    """The memory under a new policy: roles that are new or different are `starting` until the next sample."""
-    same = {role.name for role in after.roles if role in before.roles}
-    told = {name: verdict for name, verdict in memory.publication.verdicts.items() if name in same}
-    state = memory.publication.state
-    new = {role.name: Verdict(role=role.name, state=state, since_wall=wall) for role in after.roles}
-    publication = replace(memory.publication, verdicts={name: told.get(name, new[name]) for name in new})
-    pulses = {name: pulses for name, pulses in memory.pulses.items() if name in same}
-    return replace(memory, pulses=pulses, publication=publication)
+    """The memory under a new policy: roles that are new or different are judged anew by the last facts.
+
+    What was found about the connection goes on: a reload in the middle of a hold is no reason to fall.
+    """
+    facts, publication = memory.publication.facts, memory.publication
+    pulses, verdicts = dict(memory.pulses), dict(publication.verdicts)
+    connection = _connection_only(next(iter(memory.pulses.values()), {}))
+    for role in after.roles:
+        if role in before.roles:
+            continue
+        if facts is None:
+            verdicts[role.name] = Verdict(role=role.name, state=publication.state, since_wall=wall)
+            continue
+        findings = examine(_view({}, role, facts, memory.trail, after))
+        pulses[role.name] = {**_advance({}, findings, facts), **connection}
+        verdict = decide(role, (finding.gate for finding in findings), pulses[role.name], publication.state)
+        since = _since(publication.verdicts.get(role.name), verdict, wall)
+        verdicts[role.name] = replace(verdict, since_wall=since)
+    names = {role.name for role in after.roles}
+    return replace(
+        memory,
+        pulses={name: gates for name, gates in pulses.items() if name in names},
+        publication=replace(publication, verdicts={role.name: verdicts[role.name] for role in after.roles}),
+    )
 
 
 def _view(pulses: Pulses, role: Role, snapshot: Snapshot, trail: Trail, policy: Policy) -> View:
@@ -98,8 +114,12 @@ def _advance(pulses: Pulses, findings: tuple[Finding, ...], snapshot: Snapshot) 
     lost = any(gate in _CONNECTION_GATES and pulse.effect is Outcome.FAIL for gate, pulse in after.items())
     if lost and snapshot.server is None:
         # What a server said before it was lost must not count when it is back: its first facts decide at once.
-        return {gate: pulse for gate, pulse in after.items() if gate in _CONNECTION_GATES}
+        return _connection_only(after)
     return after
+
+
+def _connection_only(pulses: Pulses) -> Pulses:
+    return {gate: pulse for gate, pulse in pulses.items() if gate in _CONNECTION_GATES}
 
 
 def _since(before: Verdict | None, verdict: Verdict, wall: float) -> float:

@@ -19,7 +19,6 @@ HUNG_CODES = frozenset({1205, 1317, 1969})
 LOST_CODES = frozenset({2006, 2013, 1927, 1053})
 USER_LIMIT_CODE = 1226
 UNKNOWN_VARIABLE_CODE = 1193
-ACCESS_DENIED_CODE = 1227
 
 
 class Link(aiomysql.Connection):  # type: ignore[misc]

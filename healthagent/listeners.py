@@ -16,6 +16,7 @@ from aiohttp import web
 
 from healthagent.config import Config, Control
 from healthagent.errors import StartError
+from healthagent.schema import addresses_overlap
 
 __all__ = ["Listeners", "raise_file_limit"]
 
@@ -38,6 +39,10 @@ class Listener:
     runner: web.ServerRunner
     inode: int | None
 
+    def in_place(self, place: Place) -> bool:
+        """Whether the file of a Unix socket is still the one that was made for it."""
+        return not isinstance(place, Path) or _inode(place) == self.inode
+
 
 class Listeners:
     """`make_server` makes the protocol factory behind each of them."""
@@ -47,23 +52,31 @@ class Listeners:
         self._open: dict[Place, Listener] = {}
 
     async def adopt(self, config: Config) -> None:
-        """Opens what is new, then closes what is gone. StartError: something cannot be opened, all is as before."""
+        """Opens what is new and closes what is gone. StartError: something cannot be opened, all is as before."""
         wanted: list[Place] = [*config.listen, config.control.socket]
+        missing = [place for place in wanted if place not in self._open or not self._open[place].in_place(place)]
+        gone = [place for place in self._open if place not in wanted or place in missing]
+        # 0.0.0.0:9200 has to go before 127.0.0.1:9200 can come
+        in_the_way = [place for place in gone if any(_overlap(place, other) for other in missing)]
+        before = {place: self._open.pop(place) for place in in_the_way}
+        await asyncio.gather(*(_close(place, listener) for place, listener in before.items()))
         opened: dict[Place, Listener] = {}
         try:
-            for place in wanted:
-                if place not in self._open:
-                    listener = _control_socket(config.control) if isinstance(place, Path) else _tcp_socket(*place)
-                    if listener is not None:
-                        opened[place] = await self._start(listener, place)
+            for place in missing:
+                listener = _control_socket(config.control) if isinstance(place, Path) else _tcp_socket(*place)
+                if listener is not None:
+                    opened[place] = await self._start(listener, place)
             if config.control.socket in self._open | opened:
                 _give_access(config.control)
         except BaseException:
             await asyncio.gather(*(_close(place, listener) for place, listener in opened.items()))
+            for place in before:
+                if not isinstance(place, Path):
+                    self._open[place] = await self._start(_tcp_socket(*place), place)
             raise
-        gone = {place: self._open.pop(place) for place in list(self._open) if place not in wanted}
+        closing = {place: self._open.pop(place) for place in gone if place in self._open}
         self._open |= opened
-        await asyncio.gather(*(_close(place, listener) for place, listener in gone.items()))
+        await asyncio.gather(*(_close(place, listener) for place, listener in closing.items()))
 
     async def close(self) -> None:
         """Closes all of them; answers under way have SHUTDOWN_SECONDS."""
@@ -79,7 +92,7 @@ class Listeners:
             await runner.cleanup()
             listener.close()
             raise StartError(f"cannot listen on {place}: {error.strerror}") from error
-        return Listener(runner, place.stat().st_ino if isinstance(place, Path) else None)
+        return Listener(runner, _inode(place) if isinstance(place, Path) else None)
 
 
 def raise_file_limit() -> None:
@@ -152,15 +165,36 @@ def _give_access(control: Control) -> None:
             raise StartError(f"control.group: there is no group {control.group!r}") from None
         group = -1
     try:
+        _chown(control, group)
         control.socket.chmod(control.mode)
-        os.chown(control.socket, -1, group)
     except OSError as error:
         raise StartError(f"control.socket: {control.socket}: {error.strerror}") from error
 
 
+def _chown(control: Control, group: int) -> None:
+    try:
+        os.chown(control.socket, -1, group)
+    except PermissionError as error:
+        if control.group is not None:
+            raise
+        log.warning("control.socket: %s stays in our own group: %s", control.socket, error.strerror)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def _overlap(place: Place, other: Place) -> bool:
+    if isinstance(place, Path) or isinstance(other, Path):
+        return False
+    return place[1] == other[1] and addresses_overlap(place[0], other[0])
+
+
 async def _close(place: Place, listener: Listener) -> None:
-    if isinstance(place, Path):
-        with contextlib.suppress(OSError):  # only the file that is ours: a successor may have made its own
-            if place.stat().st_ino == listener.inode:
-                place.unlink()
+    if isinstance(place, Path) and listener.in_place(place):  # a successor may have made its own
+        with contextlib.suppress(OSError):
+            place.unlink()
     await listener.runner.cleanup()

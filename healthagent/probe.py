@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pymysql.err import MySQLError
 
 from healthagent import clock, parse
-from healthagent.link import ACCESS_DENIED_CODE, failure_of
+from healthagent.link import failure_of
 from healthagent.model import Evidence, Failure, FailureKind, LocalState, Replication, Snapshot
 from healthagent.process import ServerProcess
 from healthagent.session import Login, Session
@@ -49,8 +49,9 @@ class Probe:
 
     def relogin(self, login: Login, timeout_seconds: float) -> None:
         """A changed login to the same server: for the next connection. The kept one outlives a password rotation."""
-        self._login, self._timeout = login, timeout_seconds
-        self._process.datadir, self._process.pid_file = login.datadir, login.pid_file
+        before, self._login, self._timeout = self._login, login, timeout_seconds
+        if (login.datadir, login.pid_file) != (before.datadir, before.pid_file):
+            self._process.datadir, self._process.pid_file = login.datadir, login.pid_file
 
     async def sample(self) -> Snapshot:
         """One probe. Ends within twice the timeout and never raises for anything the server does."""
@@ -141,9 +142,11 @@ class Probe:
             return await self._within(self._session, work, clock.now() + self._timeout)
         except UnansweredError:
             self._stuck_replication = next(reversed(self._abandoned))
-        except Exception as error:
-            denied = isinstance(error, MySQLError) and error.args[:1] == (ACCESS_DENIED_CODE,)
-            self._session.over = not denied
+        except MySQLError as error:
+            # an answer is no end: SLAVE MONITOR missing (1227), the statement killed (1317) or too slow (1969)
+            self._session.over = failure_of(error, abandoned=0).kind is FailureKind.LOST
+        except Exception:
+            self._drop()  # not understood, so nobody knows where the next answer begins
         return None
 
     async def _within(
@@ -214,6 +217,10 @@ class Probe:
                 loop.call_soon_threadsafe(future.set_result, result)
 
         self._looking = threading.Thread(target=run, name="look", daemon=True)
-        self._looking.start()
+        try:
+            self._looking.start()
+        except RuntimeError:  # no thread to be had (TasksMax): what /proc shows is not known then
+            self._looking = None
+            return None
         await asyncio.wait({future}, timeout=EVIDENCE_SECONDS)
         return future.result() if future.done() else None

@@ -41,6 +41,7 @@ class ServerProcess:
         self._known: Stat | None = None
         self._served: tuple[int, int] | None = None
         self._guessed = False
+        self._undecided = False
 
     def adopt(self, pid: int | None) -> None:
         """The server that answers us now. None or 1 (a socket unit owns the socket): the pid file must tell."""
@@ -56,7 +57,8 @@ class ServerProcess:
         before = self._known
         stat = self._again(before) or self._find()
         if stat is None:
-            return Evidence(process=ProcessState.GONE if before is not None and not self._guessed else None)
+            gone = before is not None and not self._guessed and not self._undecided
+            return Evidence(process=ProcessState.GONE if gone else None)
         self._known = stat
         state, sent = self._state(stat), self._transfers(stat) if transfers else None
         if self._guessed:
@@ -76,18 +78,18 @@ class ServerProcess:
         return ProcessState.ALIVE if self._served == (stat.pid, stat.started) else ProcessState.NEW
 
     def _find(self) -> Stat | None:
-        self._guessed = False
+        self._guessed = self._undecided = False
         if self.pid_file is not None:
             stat = read_stat(_read_pid(Path(self.pid_file)))
             if stat is not None and stat.name in SERVER_NAMES:
                 return stat
         servers = [stat for stat in map(read_stat, _pids()) if stat is not None and stat.name in SERVER_NAMES]
         ours = [stat for stat in servers if self._has_our_datadir(stat.pid) is True]
-        if ours:
-            return ours[0] if len(ours) == 1 else None  # two containers may spell their datadirs alike
         maybe = [stat for stat in servers if self._has_our_datadir(stat.pid) is None]
-        self._guessed = len(maybe) == 1
-        return maybe[0] if self._guessed else None
+        candidates = ours or maybe
+        self._guessed = not ours and len(maybe) == 1
+        self._undecided = len(candidates) > 1  # two containers may spell their datadirs alike
+        return candidates[0] if len(candidates) == 1 else None
 
     def _has_our_datadir(self, pid: int) -> bool | None:
         """By its working directory (mariadbd changes to its datadir), else its arguments; None: cannot be seen."""

@@ -63,11 +63,10 @@ def verdict_document(verdict: Verdict, *, with_role: bool) -> dict[str, Any]:
     return {**common, "factors": {}}
 
 
-def refusal(code: int, phrase: str, says: str, media: str, **headers: str) -> Answer:
-    """A 400 or 405: `says` names what was wrong and what would be right."""
+def refusal(phrase: str, says: str, media: str) -> Answer:
+    """A 400: `says` names what was wrong and what would be right."""
     body = _json({"error": says}) if media == JSON_TYPE else f"{says}\n"
-    told = {"Cache-Control": "no-store", "Content-Type": _content_type(media), **headers}
-    return Answer(code, phrase, told, body.encode())
+    return Answer(400, phrase, {"Cache-Control": "no-store", "Content-Type": _content_type(media)}, body.encode())
 
 
 def document_answer(document: Any) -> Answer:

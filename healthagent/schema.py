@@ -8,7 +8,16 @@ from typing import Any
 
 from healthagent.model import Base
 
-__all__ = ["ROLE_SETTINGS", "SECTIONS", "TOP_LEVEL", "Setting", "duration_seconds", "role_keys", "shown"]
+__all__ = [
+    "ROLE_SETTINGS",
+    "SECTIONS",
+    "TOP_LEVEL",
+    "Setting",
+    "addresses_overlap",
+    "duration_seconds",
+    "role_keys",
+    "shown",
+]
 
 Kind = Callable[[Any], Any]
 SHOWN_CHARACTERS = 60
@@ -107,13 +116,15 @@ def addresses(value: Any) -> list[tuple[str, int]]:
     found = [address(entry) for entry in value]
     for index, (one, port) in enumerate(found):
         for other in (host for host, same in found[:index] if same == port):
-            if _overlap(ip_address(one), ip_address(other)):
+            if addresses_overlap(one, other):
                 raise ValueError(f"{other} and {one} overlap on port {port}; keep one of them")
     return found
 
 
-def _overlap(one: IPv4Address | IPv6Address, other: IPv4Address | IPv6Address) -> bool:
-    return one.version == other.version and (one == other or one.is_unspecified or other.is_unspecified)
+def addresses_overlap(one: str, other: str) -> bool:
+    """Whether two IP addresses cannot both be listened on at the same port."""
+    a, b = ip_address(one), ip_address(other)
+    return a.version == b.version and (a == b or a.is_unspecified or b.is_unspecified)
 
 
 def address(value: Any) -> tuple[str, int]:
@@ -147,7 +158,7 @@ SECTIONS: dict[str, dict[str, Setting]] = {
     "probe": {
         "interval": Setting(duration(0.05, 60), 0.5, "time from probe to probe"),
         "timeout": Setting(duration(0.05, 60), 0.8, "deadline of one probe: connect, login and statements together"),
-        "max_age": Setting(duration(0.1, 600), 3.0, "facts older than this never serve; at least two timeouts"),
+        "max_age": Setting(duration(0.1, 600), 3.0, "facts older than it never serve; at least interval + 2 x timeout"),
     },
     "http": {
         "listen": Setting(addresses, [("0.0.0.0", 9200)], "addresses of the HTTP interface"),

@@ -80,8 +80,7 @@ def follow(trail: Trail, snapshot: Snapshot, policy: Policy) -> Trail:
     overslept = trail.sampled_at is not None and snapshot.started_at - trail.sampled_at > policy.max_age_seconds
     trail = replace(trail, sampled_at=snapshot.ended_at, overslept=overslept)
     if snapshot.server is None:
-        alive = snapshot.failure is not None and snapshot.failure.kind in SIGNS_OF_LIFE
-        return replace(trail, heard_at=snapshot.ended_at) if alive else trail
+        return _without_facts(trail, snapshot)
     return replace(
         trail,
         facts_at=snapshot.started_at,
@@ -93,6 +92,16 @@ def follow(trail: Trail, snapshot: Snapshot, policy: Policy) -> Trail:
         lags=_lags(trail, snapshot),
         link_lost_at=_link_lost_at(trail, snapshot),
     )
+
+
+def _without_facts(trail: Trail, snapshot: Snapshot) -> Trail:
+    kind = snapshot.failure.kind if snapshot.failure is not None else None
+    if kind in (FailureKind.REFUSED, FailureKind.LOST):
+        # another process will answer: what it says of state 3 is not the end of an episode of this one
+        trail = replace(trail, desync=None)
+    if kind is FailureKind.REFUSED:
+        trail = replace(trail, thaw=None)
+    return replace(trail, heard_at=snapshot.ended_at) if kind in SIGNS_OF_LIFE else trail
 
 
 def provider_loaded(galera: Galera | None) -> bool:

@@ -22,7 +22,7 @@ from healthagent.render import (
     state_document,
     why_document,
 )
-from healthagent.wire import ALLOW, METHODS, Connection, Server, not_allowed
+from healthagent.wire import Connection, Server
 
 __all__ = ["ALIASES", "Web"]
 
@@ -43,7 +43,6 @@ LIVENESS = {
     JSON_TYPE: document_answer({"role": "liveness", "verdict": "up"}),
 }
 FORMATS = {"json": JSON_TYPE, "text": TEXT_TYPE}
-ABSOLUTE_FORM = re.compile(r"https?://[^/?#]*", re.IGNORECASE)  # RFC 9112 3.2.2: every server must take it
 
 
 class RefusedError(Exception):
@@ -72,20 +71,15 @@ class Web:
         return Server(self.handle, self._clients)
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
-        """One request: method, path, parameters, in this order; everything that is not known is 405 or 400."""
+        """One request; whatever it asks for that is not known is 400. (wire has seen to its method and its form.)"""
         media = JSON_TYPE if _wants_json(request.headers.get("Accept", "")) else TEXT_TYPE
-        if request.method not in METHODS:
-            says = not_allowed(request.method)
-            return _respond(request, refusal(405, "Method Not Allowed", says, media, **ALLOW))
         try:
             return _respond(request, self._answer(request.raw_path, media))
         except RefusedError as error:
-            return _respond(request, refusal(400, "Bad Request", str(error), media))
+            return _respond(request, refusal("Bad Request", str(error), media))
 
     def _answer(self, target: str, media: str) -> Answer:
         path, _, query = target.partition("?")
-        if (origin := ABSOLUTE_FORM.match(path)) is not None:
-            path = path[origin.end() :] or "/"
         role = self._paths.get(path)
         if role is not None:
             media = _parameters(query, path, "format").get("format", media)

@@ -1,8 +1,9 @@
 """HTTP as balancers really speak it, in front of aiohttp's own protocol.
 
 HAProxy's `option httpchk GET /x HTTP/1.1` sends no Host header, which aiohttp refuses from 3.14 on; it gets one here.
-What is malformed is refused here, since aiohttp's versions differ in what they let through. And aiohttp waits for ever
-for a request that does not come or does not end; here it has a deadline.
+What is malformed is refused here, since aiohttp's versions differ in what they let through. aiohttp waits for ever for
+a request that does not come or an answer that nobody reads; here both have a deadline. And it takes as many requests as
+a client likes to send at once; here it gets the next one when it has answered the one before.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-__all__ = ["ALLOW", "METHODS", "Connection", "Server", "not_allowed"]
+__all__ = ["Connection", "Server"]
 
 log = logging.getLogger("healthagent.web")
 
@@ -22,16 +23,19 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
-REQUEST_SECONDS = 10.0  # from the connection, or from the last answer, to the end of a request's head
+REQUEST_SECONDS = 10.0  # from the connection, or from the last answer, until the next answer has been sent
 HEAD_LIMIT = 16384
+HEADERS_LIMIT = 100
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 5.6.2
 # RFC 9112: request line, header lines, an empty one. No folding, no bare LF, nothing before a colon.
-HEAD = re.compile(rb"(" + TOKEN + rb") [!-~]+ HTTP/1\.[01]\r\n(?:" + TOKEN + rb":[^\r\n\0]*\r\n)*\r\n")
+HEAD = re.compile(rb"(" + TOKEN + rb") ([!-~]+)( HTTP/1\.[01]\r\n)((?:" + TOKEN + rb":[^\r\n\0]*\r\n)*\r\n)")
 END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-HOST = re.compile(rb"\nhost:", re.IGNORECASE)
-WITH_BODY = re.compile(rb"\n(?:content-length|transfer-encoding|upgrade):", re.IGNORECASE)
-# What aiohttp is given in the place of a malformed request: it answers by handle_error, behind the answers before it.
-MALFORMED = b"?\r\n\r\n"
+HOST = re.compile(rb"^host:", re.IGNORECASE | re.MULTILINE)
+# A target in absolute form, which every server must take (RFC 9112 3.2.2), is the same as its path.
+ABSOLUTE = re.compile(rb"https?://(?:\[[0-9a-f:.]+\]|[0-9a-z.-]+)(?::[0-9]{1,5})?(/[!-~]*|\?[!-~]*|)", re.IGNORECASE)
+WITH_BODY = re.compile(rb"^(?:content-length|transfer-encoding|upgrade):", re.IGNORECASE | re.MULTILINE)
+# What aiohttp is given in the place of a request that it must refuse: it answers by handle_error.
+REFUSED = b"?\r\n\r\n"
 
 
 class Server(web.Server):
@@ -42,24 +46,32 @@ class Server(web.Server):
             "access_log": None,
             "keepalive_timeout": REQUEST_SECONDS,
             "lingering_time": 1.0,
+            "max_line_size": HEAD_LIMIT,
+            "max_field_size": HEAD_LIMIT,
             "logger": log,
         }
         self.clients = clients
-        super().__init__(handler, **self._options)
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            connection = request.protocol
+            assert isinstance(connection, Connection)
+            return await connection.answer(request, await handler(request))
+
+        super().__init__(handle, **self._options)
 
     def __call__(self) -> "Connection":
         return Connection(self, loop=asyncio.get_running_loop(), **self._options)
 
 
 class Connection(web.RequestHandler):
-    """One client: hands complete request heads to aiohttp, and ends connections that bring none in time."""
+    """One client: hands one complete request head after the other to aiohttp, and ends what takes too long."""
 
     def __init__(self, server: Server, **options: Any) -> None:
         super().__init__(server, **options)
         self._clients = server.clients
         self._head = b""
-        self._method = ""
-        self._refused = ""
+        self._refusal: tuple[int, str] | None = None
+        self._busy = False
         self._direct = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -68,31 +80,41 @@ class Connection(web.RequestHandler):
         self._clients[self] = None
         if len(self._clients) > client_limit():
             next(iter(self._clients)).give_up()
-        self._expect_request()
+        self._start_deadline()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._clients.pop(self, None)
-        self._forget_deadline()
+        self._stop_deadline()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._direct:
+        if self._direct:  # the body of a request: aiohttp counts it, and closes after the answer
             super().data_received(data)
             return
-        self._head = (self._head + data).lstrip(b"\r\n")  # RFC 9112 2.2: empty lines before a request are nothing
-        while not self._direct and (end := END_OF_HEAD.search(self._head)) is not None:
-            head, self._head = self._head[: end.end()], self._head[end.end() :].lstrip(b"\r\n")
-            self._take(head)
+        self._head += data
+        if not self._busy:
+            self._take()
+        elif len(self._head) > HEAD_LIMIT and self.transport is not None:
+            self.transport.pause_reading()  # aiohttp's own pause_reading is for bodies
+
+    async def answer(self, request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+        """Sends the response, as far as the client reads it, and only then takes the next request."""
         if self._direct:
-            rest, self._head = self._head, b""
-            if rest:
-                super().data_received(rest)
-        elif len(self._head) > HEAD_LIMIT:
-            self._refuse(f"the request's head is longer than {HEAD_LIMIT} bytes")
-        elif self._head and not self._head[:1].isalpha():
-            self._refuse("not HTTP")
-        elif self._head and self._deadline is None:
-            self._expect_request()
+            response.force_close()
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+        except ConnectionError:  # a check that ends in RST; aiohttp comes to the same end
+            return response
+        if self.transport is None:
+            return response
+        self._busy = False
+        self._stop_deadline()
+        self._start_deadline()
+        if len(self._head) <= HEAD_LIMIT:
+            self.transport.resume_reading()
+        asyncio.get_running_loop().call_soon(self._take)
+        return response
 
     def handle_error(
         self,
@@ -101,19 +123,14 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What is malformed gets a 400 and no line in the log; a fault of ours is logged, and never reaches 2xx.
-
-        aiohttp's parser refuses methods that it does not know; to a client they are just other methods, so 405.
-        """
-        headers = {"Cache-Control": "no-store", "Server": "healthagent"}
-        if not self._refused and self._method not in (*METHODS, ""):
-            status, says, headers = 405, not_allowed(self._method), headers | ALLOW
+        """What is refused gets its answer and no line in the log; a fault of ours is logged, and never reaches 2xx."""
+        says = f"malformed request: {(message or 'not HTTP').strip().splitlines()[0]}"
+        if self._refusal is not None:
+            status, says = self._refusal
         elif status >= 500:
             says = "internal error"
             log.error("failed to answer %s", request.raw_path, exc_info=exc)
-        else:
-            first = (self._refused or message or "").strip().splitlines()[:1]
-            says = f"malformed request: {first[0] if first else 'not HTTP'}"
+        headers = {"Cache-Control": "no-store", "Server": "healthagent", **(ALLOW if status == 405 else {})}
         response = web.Response(status=status, text=f"{says}\n", headers=headers)
         response.force_close()
         return response
@@ -124,46 +141,62 @@ class Connection(web.RequestHandler):
         if self.transport is not None:
             self.transport.abort()
 
-    def _take(self, head: bytes) -> None:
-        self._forget_deadline()
+    def _take(self) -> None:
+        """Hands the next request to aiohttp, once it is complete."""
+        if self._busy or self._direct:
+            return
+        self._head = self._head.lstrip(b"\r\n")  # RFC 9112 2.2: empty lines before a request are nothing
+        end = END_OF_HEAD.search(self._head)
+        if end is not None:
+            head, self._head = self._head[: end.end()], self._head[end.end() :]
+            self._hand_over(head)
+        elif len(self._head) > HEAD_LIMIT:
+            self._refuse(400, f"malformed request: its head is longer than {HEAD_LIMIT} bytes")
+        elif self._head and not self._head[:1].isalpha():
+            self._refuse(400, "malformed request: not HTTP")
+
+    def _hand_over(self, head: bytes) -> None:
         match = HEAD.fullmatch(head)
-        if match is None:
-            self._refuse("not a request of HTTP/1.0 or HTTP/1.1")
-        elif len(HOST.findall(head)) > 1:
-            self._refuse("more than one Host header")
+        if match is None or len(head) > HEAD_LIMIT or head.count(b"\n") > HEADERS_LIMIT:
+            self._refuse(400, "malformed request: not one of HTTP/1.0 or HTTP/1.1, or too large")
+            return
+        method, target, version, headers = match.group(1, 2, 3, 4)
+        path, hosts = origin_form(target), len(HOST.findall(headers))
+        if method.decode() not in METHODS:
+            self._refuse(405, f"method {method.decode()} is not allowed; use {', '.join(METHODS)}")
+        elif path is None:
+            self._refuse(400, "malformed request: its target must be a path")
+        elif hosts > 1:
+            self._refuse(400, "malformed request: more than one Host header")
         else:
-            self._method = match[1].decode()
-            # A body follows: from here on the bytes are aiohttp's to count.
-            self._direct = WITH_BODY.search(head) is not None
-            super().data_received(with_host(head))
+            self._busy, self._direct = True, WITH_BODY.search(headers) is not None
+            rest, self._head = (self._head, b"") if self._direct else (b"", self._head)
+            host = b"" if hosts else b"Host: \r\n"
+            super().data_received(method + b" " + path + version + host + headers + rest)
 
-    def _refuse(self, says: str) -> None:
-        self._forget_deadline()
-        self._refused, self._head, self._direct = says, b"", True
-        super().data_received(MALFORMED)
+    def _refuse(self, status: int, says: str) -> None:
+        self._refusal, self._head, self._direct = (status, says), b"", True
+        super().data_received(REFUSED)
 
-    def _expect_request(self) -> None:
+    def _start_deadline(self) -> None:
         self._deadline = asyncio.get_running_loop().call_later(REQUEST_SECONDS, self.give_up)
 
-    def _forget_deadline(self) -> None:
+    def _stop_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = None
 
 
+def origin_form(target: bytes) -> bytes | None:
+    """The target as a path with its query; None for what names none."""
+    if target.startswith(b"/") or target == b"*":
+        return target
+    absolute = ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        return None
+    return absolute[1] if absolute[1].startswith(b"/") else b"/" + absolute[1]
+
+
 def client_limit() -> int:
     """Half of the files that this process may open: a new client always finds room, the oldest one makes it."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
-
-
-def not_allowed(method: str) -> str:
-    """What the body of a 405 says."""
-    return f"method {method} is not allowed; use {', '.join(METHODS)}"
-
-
-def with_host(head: bytes) -> bytes:
-    """The request head, with an empty Host header where HTTP/1.1 asks for one and none is there."""
-    line, _, rest = head.partition(b"\n")
-    if not line.endswith(b" HTTP/1.1\r") or HOST.search(head) is not None:
-        return head
-    return line + b"\nHost: \r\n" + rest

@@ -62,6 +62,7 @@ class FakeMariaDB:
         self.rows = dict(rows)
         self.silent_on = ""
         self.refuse: bytes | None = None
+        self.fail: dict[str, bytes] = {}
         self.logins = 0
         self.open: set[asyncio.StreamWriter] = set()
         self._speaks = asyncio.Event()
@@ -109,6 +110,9 @@ class FakeMariaDB:
         return await reader.readexactly(int.from_bytes(head[:3], "little"))
 
     def _answer(self, statement: str) -> bytes:
+        for begin, packets in self.fail.items():
+            if statement.startswith(begin):
+                return packets
         if statement.startswith("SHOW ALL SLAVES"):
             return result(["Connection_name"], [])
         if statement.startswith("SHOW"):

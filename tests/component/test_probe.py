@@ -369,3 +369,17 @@ def test_replication_that_never_answers_is_asked_again(monkeypatch: pytest.Monke
         assert (await probe.sample()).replications == ()
 
     with_server(work)
+
+
+@pytest.mark.parametrize("code", [1064, 1227, 1317, 1969])
+def test_replication_that_is_refused_costs_nothing_but_itself(code: int) -> None:
+    async def work(server: FakeMariaDB, probe: Probe) -> None:
+        server.fail["SHOW ALL SLAVES"] = error(1, code, "no")
+        for _ in range(5):
+            found = await probe.sample()
+            assert (found.failure, found.replications) == (None, None)
+        assert server.logins == 1
+        with pytest.raises(TimeoutError):  # nothing says that the connection has ended
+            await asyncio.wait_for(probe.ended(), 0.05)
+
+    with_server(work)

@@ -349,3 +349,24 @@ def test_it_leaves_no_child_and_no_open_file_behind(daemon: Daemon) -> None:
     wait(lambda: "reloaded" in daemon.said(), "the reload")
 
     wait(lambda: len(list(descriptors.iterdir())) <= before, "every connection is given back")
+
+
+def test_a_wildcard_can_be_narrowed_and_widened_by_a_reload(daemon: Daemon) -> None:
+    daemon.configure()
+    narrow = daemon.file.read_text()
+    wide = narrow.replace("127.0.0.1:", "0.0.0.0:")
+    daemon.start()
+    for times, text in enumerate((wide, narrow), start=1):
+        daemon.file.write_text(text)
+        daemon.signal(signal.SIGHUP)
+        wait(lambda times=times: daemon.said().count(" reloaded: ") == times, "the reload")  # type: ignore[misc]
+        assert daemon.answers(daemon.port)
+
+
+def test_a_control_socket_that_somebody_removed_is_made_anew_by_a_reload(daemon: Daemon) -> None:
+    daemon.configure()
+    daemon.start()
+    daemon.control.unlink()
+    daemon.signal(signal.SIGHUP)
+    wait(daemon.control.exists, "the socket is back")
+    assert daemon.by_control_socket(daemon.control).startswith(b"HTTP/1.0 503")

@@ -340,6 +340,10 @@ GARBAGE = {
     "a blank before the colon": b"GET /liveness HTTP/1.1\r\nHost : x\r\n\r\n",
     "two hosts": b"GET /liveness HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
     "a folded header": b"GET /liveness HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n",
+    "an absolute target with a bad port": b"GET http://h:abc/liveness HTTP/1.1\r\nHost: h\r\n\r\n",
+    "an absolute target with a huge port": b"GET http://h:99999999/liveness HTTP/1.1\r\nHost: h\r\n\r\n",
+    "half an authority": b"GET http://[ HTTP/1.1\r\nHost: h\r\n\r\n",
+    "300 headers": b"GET /liveness HTTP/1.1\r\nHost: h\r\n" + b"X: y\r\n" * 300 + b"\r\n",
     "three blanks": b"GET  /any  HTTP/1.1\r\n\r\n",
     "a header without a colon": b"GET /any HTTP/1.1\r\nHost x\r\n\r\n",
     "a header with a blank name": b"GET /any HTTP/1.1\r\n : x\r\n\r\n",
@@ -507,3 +511,44 @@ def test_the_unix_socket_answers_like_tcp(tmp_path: Path) -> None:
             await runner.cleanup()
 
     asyncio.run(main())
+
+
+def test_a_client_that_sends_and_never_reads_holds_nobody_up_and_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets its next answer when the one before has been sent; what it sends meanwhile stays with the kernel."""
+    monkeypatch.setattr(wire, "REQUEST_SECONDS", 1.0)
+
+    async def work(client: Client) -> None:
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that the kernel does not read for it
+        narrow.connect(("127.0.0.1", client.port))
+        _, writer = await asyncio.open_connection(sock=narrow, limit=1024)
+        flood = b"GET /state HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000
+
+        async def send() -> None:
+            while True:
+                writer.write(flood)
+                await writer.drain()
+
+        sending = asyncio.ensure_future(send())
+        for _ in range(20):
+            assert (await asyncio.wait_for(client.get("/liveness"), 1)).code == 200
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(sending, 20)
+
+    talk(work)
+
+
+def test_a_header_of_12_kb_is_taken() -> None:
+    async def work(client: Client) -> None:
+        assert (await client.get("/liveness", "X: " + "y" * 12_000)).code == 200
+
+    talk(work)
+
+
+def test_nothing_is_taken_from_a_connection_behind_a_request_with_a_body() -> None:
+    async def work(client: Client) -> None:
+        first = b"GET /liveness HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nb"
+        told = await client.raw(first + b"GET /liveness HTTP/1.1\nHost: x\n\n")
+        assert told.count(b" 200 OK") <= 1
+
+    talk(work)

@@ -41,7 +41,7 @@ DOORS: dict[str, set[str]] = {
     "monitor": {"board", "clock", "config", "judge", "model", "pin", "probe"},
     "wire": set(),
     "web": {"__init__", "board", "clock", "model", "render", "wire"},
-    "listeners": {"config", "errors"},
+    "listeners": {"config", "errors", "schema"},
     "service": {"__init__", "config", "errors", "listeners", "logs", "monitor", "pin", "web"},
     "cli": {"__init__", "config", "errors", "judge", "logs", "model", "pin", "probe", "render", "service"},
     "__main__": {"cli"},

@@ -184,3 +184,17 @@ def test_a_reader_that_has_had_enough_is_not_told_that_the_node_is_up(file: Path
         ["bash", "-c", f"{command} | true; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True, check=True
     )
     assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_the_grants_for_a_password_are_no_sql_until_somebody_has_put_it_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "healthagent.yaml"
+    path.write_text("mysql: {host: 127.0.0.1, user: 'a`b', password: hunter2}\n")
+    assert cli.main(["sql", "grants", "--config", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert (
+        "CREATE USER IF NOT EXISTS `a``b`@`127.0.0.1` IDENTIFIED BY <the password of your configuration, quoted> WITH"
+        in told
+    )
+    assert "hunter2" not in told

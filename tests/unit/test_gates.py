@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from healthagent import config
-from healthagent.model import FailureKind, Policy, ProcessState, Snapshot, Topology
+from healthagent.judge import adapt
+from healthagent.model import Base, FailureKind, Policy, ProcessState, Role, Snapshot, Status, Topology
+from healthagent.reasons import Reason
 from tests.build import (
     DOWN,
     FULL,
@@ -517,3 +519,36 @@ def test_a_standalone_server_that_is_read_only_and_shows_no_rows_is_no_reader() 
         "not_replicating",
         "not_replicating",
     )
+
+
+# --- another process, another policy --------------------------------------------------------------------------------
+
+
+def test_a_server_that_crashed_in_state_2_is_no_donor_when_it_comes_back_joined() -> None:
+    agent = healthy(SYNCED, with_role("reader", donor=True, desync=True)).sees(desynced()).sees(DOWN)
+    agent.keeps_seeing(JOINED, 5.0)
+    assert (agent.state, agent.says("reader")) == ("joined", "joined")
+
+
+def test_a_new_limit_is_no_reason_to_fall() -> None:
+    agent = healthy()
+    after = with_role("reader", max_lag_seconds=12.0)
+    memory = adapt(agent.memory, POLICY, after, 0.0)
+    assert memory.publication.verdicts["reader"].status is Status.UP
+    agent.memory, agent.policy = memory, after
+    assert agent.sees(HUNG).up("reader"), "the first of two timeouts"
+
+
+def test_a_new_limit_is_judged_at_once_by_the_last_facts() -> None:
+    agent = healthy(behind(8))
+    memory = adapt(agent.memory, POLICY, with_role("reader", max_lag_seconds=5.0), 0.0)
+    assert memory.publication.verdicts["reader"].reasons == (Reason.REPLICA_LAGGING,)
+    assert memory.publication.verdicts["writer"] == agent.verdict("writer")
+
+
+def test_a_role_that_goes_is_forgotten_and_one_that_comes_is_judged() -> None:
+    own = Role(name="analytics", base=Base.READER)
+    with_it = replace(POLICY, roles=(*POLICY.roles, own))
+    memory = adapt(healthy().memory, POLICY, with_it, 0.0)
+    assert memory.publication.verdicts["analytics"].status is Status.UP
+    assert "analytics" not in adapt(memory, with_it, POLICY, 0.0).publication.verdicts

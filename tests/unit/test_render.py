@@ -84,7 +84,7 @@ def test_since_is_utc_with_milliseconds() -> None:
 
 
 def test_a_refusal_in_text_and_json() -> None:
-    text, as_json = (refusal(400, "Bad Request", "unknown path", media) for media in (TEXT_TYPE, JSON_TYPE))
+    text, as_json = (refusal("Bad Request", "unknown path", media) for media in (TEXT_TYPE, JSON_TYPE))
 
     assert (text.code, text.body) == (400, b"unknown path\n")
     assert json.loads(as_json.body) == {"error": "unknown path"}
