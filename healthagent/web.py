@@ -1,6 +1,5 @@
 """HTTP for balancers and people: exact paths, answers made from the board, no query to the database, ever."""
 
-import logging
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -25,8 +24,6 @@ from healthagent.render import (
 from healthagent.wire import Connection, Server
 
 __all__ = ["ALIASES", "Web"]
-
-log = logging.getLogger("healthagent.web")
 
 ALIASES: dict[str, str] = {
     "/": "any",
