@@ -73,6 +73,7 @@ def adapt(memory: Memory, before: Policy, after: Policy, wall: float) -> Memory:
     facts, publication = memory.publication.facts, memory.publication
     pulses, verdicts = dict(memory.pulses), dict(publication.verdicts)
     connection = _connection_only(next(iter(memory.pulses.values()), {}))
+    lost = any(pulse.effect is Outcome.FAIL for pulse in connection.values())
     for role in after.roles:
         if role in before.roles:
             continue
@@ -80,7 +81,7 @@ def adapt(memory: Memory, before: Policy, after: Policy, wall: float) -> Memory:
             verdicts[role.name] = Verdict(role=role.name, state=publication.state, since_wall=wall)
             continue
         findings = examine(_view({}, role, facts, memory.trail, after))
-        pulses[role.name] = {**_advance({}, findings, facts), **connection}
+        pulses[role.name] = connection if lost else {**_advance({}, findings, facts), **connection}
         verdict = decide(role, (finding.gate for finding in findings), pulses[role.name], publication.state)
         since = _since(publication.verdicts.get(role.name), verdict, wall)
         verdicts[role.name] = replace(verdict, since_wall=since)

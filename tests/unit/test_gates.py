@@ -552,3 +552,11 @@ def test_a_role_that_goes_is_forgotten_and_one_that_comes_is_judged() -> None:
     memory = adapt(healthy().memory, POLICY, with_it, 0.0)
     assert memory.publication.verdicts["analytics"].status is Status.UP
     assert "analytics" not in adapt(memory, with_it, POLICY, 0.0).publication.verdicts
+
+
+def test_a_reload_while_the_server_is_away_brings_no_old_facts_back() -> None:
+    agent = healthy(REPLICA).sees(DOWN)
+    after = with_role("reader", max_lag_seconds=12.0)
+    agent.memory, agent.policy = adapt(agent.memory, POLICY, after, 0.0), after
+    assert agent.says("reader") == "down"
+    assert not agent.keeps_seeing(behind(100), 3.0).up("reader"), "its first facts decide at once"
