@@ -16,6 +16,7 @@ __all__ = ["ServerProcess"]
 PROC = Path("/proc")
 SERVER_NAMES = ("mariadbd", "mysqld")
 SCRIPT_PREFIX = "wsrep_sst_"
+SCRIPT_PID_FILE = "wsrep_sst.pid"  # in the datadir; donors write it, and rsync joiners
 PF_EXITING = 0x4  # include/linux/sched.h; field 9 of /proc/PID/stat
 MAX_ANCESTORS = 8
 
@@ -62,15 +63,15 @@ class ServerProcess:
         self._known = stat
         state, sent = self._state(stat), self._transfers(stat) if transfers else None
         if self._guessed:
-            state = state if state in (ProcessState.ALIVE, ProcessState.NEW) else None
-            sent = sent or None
+            proves_nothing = state not in (ProcessState.ALIVE, ProcessState.NEW)
+            return Evidence(process=None if proves_nothing else state, transfers=sent or None)
         return Evidence(process=state, transfers=sent)
 
     def _again(self, before: Stat | None) -> Stat | None:
         stat = read_stat(before.pid) if before is not None else None
         return stat if stat is not None and before is not None and stat.started == before.started else None
 
-    def _state(self, stat: Stat) -> ProcessState | None:
+    def _state(self, stat: Stat) -> ProcessState:
         if stat.letter in "ZX" or stat.flags & PF_EXITING:
             return ProcessState.EXITING
         if stat.letter in "Tt":
@@ -103,6 +104,10 @@ class ServerProcess:
             return None if named is None else os.path.realpath(named) == ours
 
     def _transfers(self, server: Stat) -> tuple[Transfer, ...]:
+        named = _read_pid(Path(self.datadir) / SCRIPT_PID_FILE) if self.datadir is not None else None
+        transfer = _transfer(_arguments(named)) if named is not None else None
+        if transfer is not None:
+            return (transfer,)
         # Descendants first: the command line of every process on the host would cost more, and may block.
         stats = {stat.pid: stat for stat in map(read_stat, _pids()) if stat is not None}
         found = [_transfer(_arguments(pid)) for pid in stats if _descends(pid, server.pid, stats)]

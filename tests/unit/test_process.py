@@ -217,6 +217,23 @@ def test_the_transfer_of_another_server_is_not_ours(proc: Proc, tmp_path: Path) 
     assert transfers(server(proc)) == ()
 
 
+def test_the_pid_file_of_the_script_tells_before_proc_is_searched(proc: Proc) -> None:
+    (proc.datadir / "wsrep_sst.pid").write_text("300\n")
+    proc.add(300, "bash", *DONOR)
+
+    assert transfers(server(proc)) == (Transfer(joiner=False, method="rsync"),)
+
+
+@pytest.mark.parametrize("content", ["300", "400", "", "nonsense"])
+def test_a_pid_file_that_a_script_left_behind_tells_nothing(proc: Proc, content: str) -> None:
+    (proc.datadir / "wsrep_sst.pid").write_text(content)
+    proc.add(300, "cron")
+    assert transfers(server(proc)) == ()
+
+    proc.add(101, "bash", *DONOR, "--bypass", parent=100)
+    assert transfers(server(proc)) == (Transfer(joiner=False, method="rsync", bypass=True),)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
