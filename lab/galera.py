@@ -7,12 +7,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self
 
 from lab import sql
 from lab.mariadb import MariaDB, Option, template
-from lab.process import LabError, lab_dir, tail
+from lab.process import Closing, LabError, lab_dir, tail
 
 PROVIDER = "/usr/lib/galera/libgalera_smm.so"
 CLUSTER_NAME = "lab"
@@ -212,7 +211,7 @@ def galera_template() -> Path:
     return done
 
 
-class Galera:
+class Galera(Closing):
     """A cluster of N nodes named n1, n2, ... on 127.0.0.1, 127.0.0.2, ..."""
 
     def __init__(
@@ -283,11 +282,3 @@ class Galera:
     def close(self) -> None:
         for node in self.nodes:
             node.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -54,7 +54,22 @@ def wait_until(predicate: Callable[[], T | None], timeout: float, what: str, *, 
     return seen
 
 
-class Process:
+class Closing:
+    """What `with` ends by close()."""
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Process(Closing):
     """One real process: its command line, its log, its life and death."""
 
     def __init__(
@@ -181,14 +196,6 @@ class Process:
 
     def log_lines(self) -> list[str]:
         return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _marked(pid: int, mark: bytes) -> Child | None:

@@ -1,19 +1,18 @@
 """A real primary and its real replica: asynchronous, GTID."""
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
 
 from lab import sql
 from lab.mariadb import PORT, MariaDB, Option
-from lab.process import wait_until
+from lab.process import Closing, wait_until
 
 HEARTBEAT_SECONDS = 1
 # After so long without an event or a heartbeat the replica gives a connection up; until then it says that all is well.
 SLAVE_NET_TIMEOUT_SECONDS = 10
 
 
-class Pair:
+class Pair(Closing):
     """The primary on 127.0.0.1, the replica on 127.0.0.2 (read_only)."""
 
     def __init__(self, *, options: Mapping[str, Option] | None = None) -> None:
@@ -88,14 +87,6 @@ class Pair:
     def close(self) -> None:
         self.replica.close()
         self.primary.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _options(server_id: int) -> dict[str, Option]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import Agent, Galera
+from lab import Agent, Galera, GaleraNode
 from tests.binaries import need
 from tests.integration.expect import FIGURES, up_everywhere
 
@@ -74,3 +74,15 @@ def cluster(running_cluster: Cluster) -> Cluster:
     """Healthy, whatever the last test did."""
     running_cluster.heal()
     return running_cluster
+
+
+@pytest.fixture
+def node(cluster: Cluster) -> GaleraNode:
+    """The member that things are done to."""
+    return cluster.galera.nodes[1]
+
+
+@pytest.fixture
+def agent(cluster: Cluster) -> Agent:
+    """The agent beside `node`."""
+    return cluster.agents[1]

@@ -12,16 +12,6 @@ from tests.integration.expect import down_everywhere, expect, measured, says, st
 SYNCED_SECONDS = 60
 
 
-@pytest.fixture
-def node(cluster: Cluster) -> GaleraNode:
-    return cluster.galera.nodes[1]
-
-
-@pytest.fixture
-def agent(cluster: Cluster) -> Agent:
-    return cluster.agents[1]
-
-
 def test_synced(agent: Agent) -> None:
     expect(agent, any="200", writer="200", reader="200", synced="200", is_state="synced")
 

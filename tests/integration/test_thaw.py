@@ -20,16 +20,6 @@ SYNCED_SECONDS = 60
 
 
 @pytest.fixture
-def node(cluster: Cluster) -> GaleraNode:
-    return cluster.galera.nodes[1]
-
-
-@pytest.fixture
-def agent(cluster: Cluster) -> Agent:
-    return cluster.agents[1]
-
-
-@pytest.fixture
 def balancer(cluster: Cluster) -> Iterator[HAProxy]:
     need("haproxy")
     with HAProxy(EXAMPLE) as haproxy:
