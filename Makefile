@@ -7,7 +7,7 @@ PYTHON ?= python3
 export PYTHON
 
 BIN := .venv/bin
-FAST_TESTS := tests/unit tests/property tests/component tests/examples
+FAST_TESTS := tests/unit tests/property tests/component tests/examples tests/recorded
 # As root the tests with real servers run in namespaces of their own; elsewhere they skip (or fail, where CI=true).
 ENTER := $(if $(filter 0,$(shell id -u)),lab/enter)
 
@@ -32,6 +32,16 @@ unit: .venv/test
 integration: .venv/test
 	$(ENTER) $(BIN)/pytest tests/integration
 
+matrix: packages .venv/test  ## the tests with real servers again, on MariaDB 11.8 of Debian 13
+	LAB_ROOT="$$(tools/install trixie)" lab/enter $(BIN)/pytest tests/integration
+
+bench: .venv/test  ## what one probe costs between the rows and the answers, and whether anything grows
+	$(BIN)/python -m benchmarks.core
+
+record: packages .venv/test  ## what real servers of Debian 12 and 13 answer in each condition, into tests/recorded
+	lab/enter $(BIN)/python -m tests.recorder
+	LAB_ROOT="$$(tools/install trixie)" lab/enter $(BIN)/python -m tests.recorder
+
 venv: .venv/test  ## .venv with this project and what tests and linters need
 
 packages:
@@ -54,4 +64,4 @@ clean:  ## removes .venv, caches and build products
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test fast lint unit integration venv packages optional-packages clean
+.PHONY: help demo test fast bench lint unit integration matrix record venv packages optional-packages clean

@@ -3,28 +3,27 @@
 import os
 import pwd
 from configparser import Error as ParserError
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pymysql.optionfile import Parser
 
 from healthagent import document as documents
-from healthagent import schema
 from healthagent.document import Document
 from healthagent.errors import ConfigError
-from healthagent.model import Base, Policy, Role, Topology
-from healthagent.schema import RESERVED_NAMES, ROLE_NAME, ROLE_SETTINGS, SECTIONS, role_keys
-from healthagent.session import Login
+from healthagent.kinds import address, addresses_overlap, spoken
+from healthagent.kinds import shown as worded
+from healthagent.policy import Policy, Role, Topology
+from healthagent.roles import roles_of, shown_roles
+from healthagent.schema import SECTIONS, TOP_LEVEL, WEIGHTS
+from healthagent.session import Login, Watch
 
-__all__ = ["DEFAULT_PATH", "Config", "Control", "load", "shown"]
+__all__ = ["AgentPort", "Config", "Control", "load", "shown"]
 
-DEFAULT_PATH = Path("/etc/healthagent/healthagent.yaml")
 DEFAULT_SOCKET = "/run/mysqld/mysqld.sock"
 OPTION_GROUPS = ("client", "healthagent")
 HIDDEN = "(hidden)"
-# the paths /replica and /slave: the reader without the primary
-REPLICA = "replica"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +37,15 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentPort:
+    """Where HAProxy's agent-check is answered; `role` None: the client names it."""
+
+    host: str
+    port: int
+    role: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything the daemon needs, checked. `warnings` are for the log, `settings` for `config show`."""
 
@@ -46,7 +54,10 @@ class Config:
     policy: Policy
     interval_seconds: float
     timeout_seconds: float
+    watch: Watch
     listen: tuple[tuple[str, int], ...]
+    agent_ports: tuple[AgentPort, ...]
+    admin_words: bool
     control: Control
     state_dir: Path
     log_level: str
@@ -65,15 +76,22 @@ def load(path: Path | None) -> Config:
     if path is not None and settings["mysql"]["password"]:
         _warn_if_readable(path, warnings)
     policy = Policy(
-        roles=_roles(document),
+        roles=roles_of(document),
         topology=Topology(settings["mysql"]["topology"]),
+        cluster_uuid=settings["mysql"]["cluster_uuid"],
         max_age_seconds=settings["probe"]["max_age"],
+        heartbeats=settings["probe"]["heartbeat_table"] is not None,
+        tags=settings["tags"],
     )
     probe, control = settings["probe"], settings["control"]
-    least = probe["interval"] + 2 * probe["timeout"]
+    least = probe["interval"] + 2 * probe["timeout"]  # and a little, for what is looked at in /proc
     if probe["max_age"] < least:
         says = f"{spoken(probe['max_age'])}: must be at least interval + 2 x timeout, {spoken(least)}"
         document.wrong("probe.max_age", f"{says}: else one slow answer takes the node out")
+    if probe["heartbeat_write"] and probe["heartbeat_table"] is None:
+        document.wrong("probe.heartbeat_write", "needs probe.heartbeat_table: the table to write to")
+    _what_roles_need(policy.roles, login, document)
+    agent_ports = _agent_ports(policy.roles, document)
     if document.problems:
         raise ConfigError(source, tuple(sorted(document.problems, key=lambda problem: problem.line or 0)))
     return Config(
@@ -82,7 +100,10 @@ def load(path: Path | None) -> Config:
         policy=policy,
         interval_seconds=probe["interval"],
         timeout_seconds=probe["timeout"],
+        watch=_watch(probe),
         listen=tuple(settings["http"]["listen"]),
+        agent_ports=agent_ports,
+        admin_words=settings["agent_check"]["admin_words"],
         control=Control(
             socket=Path(control["socket"]),
             mode=int(control["mode"], 8),
@@ -97,6 +118,53 @@ def load(path: Path | None) -> Config:
     )
 
 
+def _what_roles_need(roles: tuple[Role, ...], login: Login, document: Document) -> None:
+    """A gate that can never know anything would hold its role down for ever, or never: so it is no setting for it."""
+    table = document.settings["probe"]["write_table"]
+    for role in roles:
+        asks, keeps = f"roles.{role.name}.write_probe", f"roles.{role.name}.min_disk_free"
+        if role.write_probe and table is None and document.given(asks):
+            document.wrong(asks, "needs probe.write_table: the table to write to")
+        if role.min_disk_free is not None and not login.local and document.given(keeps):
+            says = f"the datadir of {login.where} cannot be seen from here: only an agent beside the server knows it"
+            document.wrong(keeps, says)
+
+
+def _agent_ports(roles: tuple[Role, ...], document: Document) -> tuple[AgentPort, ...]:
+    section, names = "agent_check.listen", [role.name for role in roles]
+    taken = [("http.listen", host, port) for host, port in document.settings["http"]["listen"]]
+    found: list[AgentPort] = []
+    for written, role in document.settings["agent_check"]["listen"].items():
+        path = f"{section}.{written}"
+        if role is not None and role not in names:
+            document.wrong(path, f"unknown role {worded(role)}; roles: {', '.join(names)}; null: by agent-send")
+        try:
+            host, port = address(written)
+        except ValueError as error:
+            document.wrong(path, str(error))
+            continue
+        for where, other, same in taken:
+            if port == same and addresses_overlap(host, other) and document.given(section):
+                document.wrong(path, f"overlaps with {_spoken_address(other, same)} of {where}; keep one of them")
+            elif port == same and addresses_overlap(host, other):
+                says = f"{_spoken_address(other, same)} overlaps with {written}, where agent-check is by default"
+                document.wrong(where, f"{says}; give {section} other addresses, or {{}} for none")
+        taken.append((section, host, port))
+        found.append(AgentPort(host=host, port=port, role=role))
+    return tuple(found)
+
+
+def _watch(probe: dict[str, Any]) -> Watch:
+    return Watch(
+        client_port_seconds=probe["client_port"],
+        disk=True,
+        write_table=probe["write_table"],
+        heartbeat_table=probe["heartbeat_table"],
+        heartbeat_utc=probe["heartbeat_utc"],
+        heartbeat_write=probe["heartbeat_write"],
+    )
+
+
 def _login(document: Document, warnings: list[str]) -> Login:
     mysql = document.settings["mysql"]
     for one, other in (("socket", "host"), ("password", "password_file")):
@@ -107,6 +175,9 @@ def _login(document: Document, warnings: list[str]) -> Login:
     if host == "localhost":  # as every MariaDB client takes it: the socket
         host = None
     socket = None if host else mysql["socket"] or options.get("socket") or DEFAULT_SOCKET
+    wrong = any(problem.path == "mysql.port" for problem in document.problems)
+    if socket is not None and document.given("mysql.port") and not wrong:
+        document.wrong("mysql.port", "needs mysql.host: the login goes through a socket, which has no port")
     port = mysql["port"] if document.given("mysql.port") else options.get("port", mysql["port"])
     try:
         port = SECTIONS["mysql"]["port"].kind(int(port))
@@ -168,81 +239,33 @@ def _password(document: Document, options: dict[str, str], warnings: list[str]) 
     return lines[0]
 
 
-def _roles(document: Document) -> tuple[Role, ...]:
-    written: dict[str, dict[str, Any]] = document.settings["roles"]
-    built_in = {base.value: _role(base.value, base, Role(name=base.value, base=base), document) for base in Base}
-    reader = built_in[Base.READER]
-    replica = replace(reader, name=REPLICA, exclude_writer=True)
-    # outside Galera `any` asks what the reader asks
-    built_in[Base.ANY] = replace(
-        built_in[Base.ANY],
-        max_lag_seconds=reader.max_lag_seconds,
-        require_replication=reader.require_replication,
-    )
-    own: list[Role] = []
-    for name in written:
-        if name in built_in:
-            continue
-        base = written[name].get("base")
-        if not ROLE_NAME.fullmatch(name) or name in RESERVED_NAMES:
-            document.wrong(f"roles.{name}", "is not a name for a role: a-z, 0-9, - and _ only, and no path of ours")
-        elif not isinstance(base, str) or base not in built_in:
-            says = f"{schema.shown(base)}: " if base is not None else "is missing: "
-            document.wrong(f"roles.{name}.base", f"{says}must be one of {', '.join(built_in)}")
-        else:
-            own.append(_role(name, Base(base), replace(built_in[base], name=name), document))
-    return (*built_in.values(), replica, *own)
-
-
-def _role(name: str, base: Base, role: Role, document: Document) -> Role:
-    """`role` with what the file says of it; `base` only for roles of the operator's own."""
-    known = role_keys(base)
-    fields = {"max_lag": "max_lag_seconds"}
-    for key, value in document.settings["roles"].get(name, {}).items():
-        path = f"roles.{name}.{key}"
-        if key == "base" and name != base.value:
-            continue
-        if key not in known:
-            document.wrong(path, f"a {base} takes {', '.join(known) if known else 'no settings'}")
-            continue
-        try:
-            role = replace(role, **{fields.get(key, key): ROLE_SETTINGS[key].kind(value)})
-        except ValueError as error:
-            document.wrong(path, f"{schema.shown(value)}: {error}")
-    return role
-
-
 def shown(config: Config) -> dict[str, Any]:
     """The effective settings as they could stand in a file, secrets hidden."""
     login, settings = config.login, config.settings
     address = {"socket": login.socket} if login.socket else {"host": login.host, "port": login.port}
     mysql = {
-        key: settings["mysql"][key] for key in ("password_file", "defaults_file", "topology", "datadir", "pid_file")
+        key: settings["mysql"][key]
+        for key in ("password_file", "defaults_file", "topology", "datadir", "pid_file", "cluster_uuid")
     }
     secret = {"password": HIDDEN} if login.password and not mysql["password_file"] else {}
-    listen = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in config.listen]
     return {
         "mysql": {**address, "user": login.user, **secret, **{k: v for k, v in mysql.items() if v is not None}},
-        "probe": {key: spoken(seconds) for key, seconds in settings["probe"].items()},
-        "roles": {role.name: _shown_role(role) for role in config.policy.roles if role.name != REPLICA},
-        "http": {"listen": listen},
+        "probe": {key: item.say(settings["probe"][key]) for key, item in SECTIONS["probe"].items()},
+        "roles": shown_roles(config.policy.roles),
+        "weights": {key: item.say(settings["weights"][key]) for key, item in WEIGHTS.items()},
+        "http": {"listen": [_spoken_address(*place) for place in config.listen]},
+        "agent_check": {
+            "listen": {_spoken_address(entry.host, entry.port): entry.role for entry in config.agent_ports},
+            "admin_words": config.admin_words,
+        },
         "control": {key: value for key, value in settings["control"].items() if value is not None},
-        "state_dir": settings["state_dir"],
+        **{key: item.say(settings[key]) for key, item in TOP_LEVEL.items()},
         "log": settings["log"],
     }
 
 
-def _shown_role(role: Role) -> dict[str, Any]:
-    values = {"max_lag": spoken(role.max_lag_seconds)} | {
-        key: getattr(role, key) for key in ROLE_SETTINGS if key != "max_lag"
-    }
-    base = {"base": role.base.value} if role.name != role.base.value else {}
-    return base | {key: values[key] for key in role_keys(role.base)}
-
-
-def spoken(seconds: float) -> str:
-    """A duration as one would write it."""
-    return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
+def _spoken_address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _system_user() -> str:

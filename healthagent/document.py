@@ -7,9 +7,12 @@ from typing import Any
 import yaml
 
 from healthagent.errors import ConfigError, Problem
-from healthagent.schema import SECTIONS, TOP_LEVEL, Setting, shown
+from healthagent.kinds import shown
+from healthagent.schema import SECTIONS, TOP_LEVEL, Setting
 
-__all__ = ["Document", "read"]
+__all__ = ["DEFAULT_PATH", "Document", "control_socket", "default_path", "read"]
+
+DEFAULT_PATH = Path("/etc/healthagent/healthagent.yaml")
 
 
 @dataclass(slots=True)
@@ -43,11 +46,35 @@ def read(path: Path | None) -> Document:
     roles = top.pop("roles", None)
     named = _mapping(roles, "roles", document) if roles is not None else {}
     document.settings["roles"] = {
-        name: {key: _construct(value) for key, value in _mapping(node, f"roles.{name}", document).items()}
+        name: {
+            key: _value(value, f"roles.{name}.{key}", document)
+            for key, value in _mapping(node, f"roles.{name}", document).items()
+        }
         for name, node in named.items()
     }
     _unknown(top, "", (*SECTIONS, *TOP_LEVEL, "roles"), document)
     return document
+
+
+def default_path() -> Path | None:
+    """The file that is meant where none is named; None for the built-in defaults."""
+    try:
+        return DEFAULT_PATH if DEFAULT_PATH.exists() else None
+    except PermissionError:  # it is there and not for us: reading it will say so
+        return DEFAULT_PATH
+
+
+def control_socket(path: Path | None) -> Path:
+    """The socket of the daemon that runs with this file. ConfigError for what is wrong with that setting.
+
+    Nothing else counts: whoever asks the daemon need not be able to read its password, and a daemon goes on with what
+    it has while its file is being edited.
+    """
+    document = read(path)
+    wrong = tuple(problem for problem in document.problems if problem.path in ("", "control", "control.socket"))
+    if wrong:
+        raise ConfigError(str(path), wrong)
+    return Path(document.settings["control"]["socket"])
 
 
 def _compose(path: Path) -> yaml.Node | None:
@@ -102,7 +129,9 @@ def _mapping(node: yaml.Node | None, path: str, document: Document) -> dict[str,
 def _take(given: dict[str, yaml.Node], section: str, key: str, setting: Setting, document: Document) -> Any:
     node = given.pop(key, None)
     path = f"{section}.{key}" if section else key
-    value = _construct(node) if node is not None else None
+    value = None
+    if node is not None:  # what stands where a secret should, its keys too, is not spoken of
+        value = _construct(node) if setting.secret else _value(node, path, document)
     if value is None:
         document.lines.pop(path, None)  # `key:` without a value is the default
         return setting.default
@@ -117,6 +146,13 @@ def _unknown(left: dict[str, yaml.Node], section: str, known: tuple[str, ...], d
     for key in left:
         path = f"{section}.{key}" if section else key
         document.wrong(path, f"unknown key; known here: {', '.join(known)}")
+
+
+def _value(node: yaml.Node, path: str, document: Document) -> Any:
+    """The node's plain value, the keys of a mapping with their lines; no deeper, since an alias may hold itself."""
+    if not isinstance(node, yaml.MappingNode):
+        return _construct(node)
+    return {key: _construct(value) for key, value in _mapping(node, path, document).items()}
 
 
 def _construct(node: yaml.Node) -> Any:

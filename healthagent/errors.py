@@ -38,3 +38,7 @@ def _line(source: str, problem: Problem) -> str:
 
 class StartError(HealthagentError):
     """The daemon cannot start: an address in use, a socket that cannot be made."""
+
+
+class UnreachableError(HealthagentError):
+    """No agent answers a command that asks for one."""

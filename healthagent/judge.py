@@ -4,142 +4,222 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from healthagent.assess import node_state
-from healthagent.damping import Pulse, advance, rest
-from healthagent.decide import CONNECTION, decide, examine
-from healthagent.model import Finding, Gate, GateReport, Outcome, Policy, Publication, Role, Snapshot, Verdict
-from healthagent.reasons import Reason
-from healthagent.trail import Trail, follow
+from healthagent.damping import advance, rest, turn_at
+from healthagent.decide import decide, speaks
+from healthagent.facts import Snapshot
+from healthagent.model import UNSEEN, Check, Factors, Finding, Outcome, Publication, Pulse, Status, Verdict
+from healthagent.plan import CONNECTION_CHECKS, Plan, Seat, Table
+from healthagent.policy import Policy, Topology
+from healthagent.reasons import Reason, State
+from healthagent.trail import Pins, Trail, follow
 from healthagent.view import View
+from healthagent.weights import LEAST, Pace, factors, follow_pace, weight
 
-__all__ = ["Memory", "adapt", "judge", "starting"]
+__all__ = ["Memory", "acknowledge", "adapt", "judge", "starting"]
 
-Pulses = Mapping[Gate, Pulse]
-_CONNECTION_GATES = frozenset(gate for gate, _ in CONNECTION)
+Pulses = tuple[Pulse | None, ...]
+Findings = tuple[Finding, ...]
+MISSED = Finding(Outcome.FAIL, Reason.STALE)
+EVS_CHANGING = ("GATHER", "INSTALL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """All that outlives a sample: the trail, every role's gates, and what was published last."""
+    """All that outlives a sample: the plan, the trail, what was published last, and each role's pace."""
 
-    trail: Trail = field(default_factory=Trail)
-    pulses: Mapping[str, Pulses] = field(default_factory=dict)
+    plan: Plan
     publication: Publication = field(default_factory=Publication)
+    paces: Mapping[str, Pace] = field(default_factory=dict)
 
     @property
-    def pending(self) -> bool:
-        """Some gate is about to turn: probing faster brings the answer sooner."""
-        return any(pulse.pending for pulses in self.pulses.values() for pulse in pulses.values())
+    def trail(self) -> Trail:
+        return self.publication.trail
+
+    @property
+    def due_at(self) -> float | None:
+        """When the next sample should come, if before its time: a gate may turn then, or the members are finding out
+        who is still there. In the past: as soon as possible.
+        """
+        latest = self.publication.snapshot  # of a server that is away nothing is about to change
+        if latest is not None and latest.galera is not None and latest.galera.evs_state in EVS_CHANGING:
+            return latest.ended_at
+        turns = zip(self.publication.pulses, self.publication.findings, strict=True)
+        due = (turn_at(pulse, finding) for pulse, finding in turns if pulse is not None and pulse.pending)
+        return min(due, default=None)
 
 
-def starting(policy: Policy, wall: float) -> Memory:
-    """Before the first sample: every role down, `starting`."""
+def starting(policy: Policy, wall: float, pins: Pins | None = None) -> Memory:
+    """Before the first sample: every role down, `starting`. `pins`: what an earlier process has left."""
     verdicts = {role.name: Verdict(role=role.name, since_wall=wall) for role in policy.roles}
-    return Memory(publication=Publication(verdicts=verdicts, state_since_wall=wall))
+    trail = Trail(pins=pins or Pins())
+    return Memory(plan=Plan(policy), publication=Publication(verdicts=verdicts, trail=trail, state_since_wall=wall))
 
 
-def judge(memory: Memory, snapshot: Snapshot, policy: Policy, wall: float) -> Memory:
+def judge(memory: Memory, snapshot: Snapshot, wall: float) -> Memory:
     """The memory after `snapshot`; its `publication` is what to tell. `wall` is the wall clock, for people only."""
-    trail = follow(memory.trail, snapshot, policy)
-    state = node_state(snapshot, trail, policy)
-    before = memory.publication
-    pulses: dict[str, Pulses] = {}
-    verdicts: dict[str, Verdict] = {}
-    for role in policy.roles:
-        known = memory.pulses.get(role.name, {})
-        if trail.overslept:
-            known = _stale(known, snapshot.started_at)
-        findings = examine(_view(known, role, snapshot, trail, policy))
-        pulses[role.name] = _advance(known, findings, snapshot)
-        verdict = decide(role, (finding.gate for finding in findings), pulses[role.name], state)
-        verdicts[role.name] = replace(verdict, since_wall=_since(before.verdicts.get(role.name), verdict, wall))
-    publication = Publication(
+    plan, before = memory.plan, memory.publication
+    trail = follow(before.trail, snapshot, plan.policy)
+    state = node_state(snapshot, trail, plan.policy)
+    table = plan.table(trail.galera)
+    view = View.of(snapshot, trail, plan.policy, state)
+    known, findings = _carried(before, table)
+    if trail.overslept:
+        # after a time without samples the server may have changed unseen: `fresh` comes back as every gate does
+        known = (advance(known[0], MISSED, snapshot.started_at) if known[0] else None, *known[1:])
+    seen = _examine(view, table.checks)
+    pulses = _advance(known, seen, snapshot)
+    findings = tuple(old if new.outcome is Outcome.UNSEEN else new for old, new in zip(findings, seen, strict=True))
+    publication = replace(
+        before,
         snapshot=snapshot,
-        wall_offset=wall - snapshot.ended_at,
         facts=snapshot if snapshot.server is not None else before.facts,
+        trail=trail,
+        wall_offset=wall - snapshot.ended_at,
         state=state,
         state_since_wall=before.state_since_wall if state is before.state else wall,
-        verdicts=verdicts,
-        gates={name: _reports(gates, wall - snapshot.ended_at) for name, gates in pulses.items()},
-        galera=trail.galera,
+        checks=table.checks,
+        findings=findings,
+        pulses=pulses,
+        asked=table.asked,
     )
-    return Memory(trail=trail, pulses=pulses, publication=publication)
+    return _conclude(memory, publication, view, table.seats, wall)
 
 
-def adapt(memory: Memory, before: Policy, after: Policy, wall: float) -> Memory:
-    """The memory under a new policy: roles that are new or different are judged anew by the last facts.
+def adapt(memory: Memory, plan: Plan, wall: float) -> Memory:
+    """The memory under a new plan: checks that are new or different are judged anew by the last facts.
 
     What was found about the connection goes on: a reload in the middle of a hold is no reason to fall.
     """
-    facts, publication = memory.publication.facts, memory.publication
-    pulses, verdicts = dict(memory.pulses), dict(publication.verdicts)
-    connection = _connection_only(next(iter(memory.pulses.values()), {}))
-    lost = any(pulse.effect is Outcome.FAIL for pulse in connection.values())
-    for role in after.roles:
-        if role in before.roles:
-            continue
-        if facts is None:
-            verdicts[role.name] = Verdict(role=role.name, state=publication.state, since_wall=wall)
-            continue
-        findings = examine(_view({}, role, facts, memory.trail, after))
-        pulses[role.name] = connection if lost else {**_advance({}, findings, facts), **connection}
-        verdict = decide(role, (finding.gate for finding in findings), pulses[role.name], publication.state)
-        since = _since(publication.verdicts.get(role.name), verdict, wall)
-        verdicts[role.name] = replace(verdict, since_wall=since)
-    names = {role.name for role in after.roles}
-    return replace(
-        memory,
-        pulses={name: gates for name, gates in pulses.items() if name in names},
-        publication=replace(publication, verdicts={role.name: verdicts[role.name] for role in after.roles}),
+    before, facts = memory.publication, memory.publication.facts
+    verdicts = {seat: before.verdicts[seat] for seat in plan.roles if seat in before.verdicts}
+    new = {seat: Verdict(role=role.name, since_wall=wall, state=before.state) for seat, role in plan.roles.items()}
+    publication = replace(before, verdicts=new | verdicts)
+    if facts is None:
+        return replace(memory, plan=plan, publication=publication)
+    table = plan.table(before.trail.galera)
+    known, findings = _carried(before, table)
+    view = View.of(facts, before.trail, plan.policy, before.state)
+    lost = any(pulse is not None and pulse.effect is Outcome.FAIL for pulse in known[:CONNECTION_CHECKS])
+    asked = [pulse is None and not lost and index >= CONNECTION_CHECKS for index, pulse in enumerate(known)]
+    found = tuple(
+        check.ask(view, *check.settings) if new else finding
+        for new, check, finding in zip(asked, table.checks, findings, strict=True)
     )
+    pulses = tuple(
+        advance(None, finding, facts.ended_at) if new else pulse
+        for new, pulse, finding in zip(asked, known, found, strict=True)
+    )
+    publication = replace(publication, checks=table.checks, findings=found, pulses=pulses, asked=table.asked)
+    return _conclude(replace(memory, plan=plan), publication, view, table.seats, wall)
 
 
-def _view(pulses: Pulses, role: Role, snapshot: Snapshot, trail: Trail, policy: Policy) -> View:
-    fallen = frozenset(gate for gate, pulse in pulses.items() if pulse.effect is Outcome.FAIL)
-    return View(snapshot=snapshot, trail=trail, policy=policy, role=role, fallen=fallen)
+def acknowledge(memory: Memory, *, cluster: bool) -> tuple[Pins, tuple[str, ...]]:
+    """The pins without what the state says is latched, and its word; `cluster`: the pinned cluster too.
+
+    One at a time: whoever acknowledges that wsrep is off has not seen that the node was voted out.
+    """
+    pins, state = memory.trail.pins, memory.publication.state
+    # a configured topology is not for us to forget
+    off = state is State.WSREP_OFF and memory.plan.policy.topology is Topology.AUTO
+    voted_out = pins.inconsistent and state is State.INCONSISTENT
+    acknowledged = []
+    if voted_out:
+        acknowledged.append(State.INCONSISTENT.word)
+    if off:
+        acknowledged.append(State.WSREP_OFF.word)
+    if cluster and pins.cluster_uuid is not None:
+        acknowledged.append(Reason.OTHER_CLUSTER.word)
+    after = replace(
+        pins,
+        galera=pins.galera and not off,
+        cluster_uuid=None if cluster else pins.cluster_uuid,
+        inconsistent=pins.inconsistent and not voted_out,
+        copying=pins.copying and not voted_out,
+        plain=pins.plain or off,
+    )
+    return after, tuple(acknowledged)
 
 
-def _stale(pulses: Pulses, now: float) -> Pulses:
-    """After a time without samples the server may have changed unseen: `fresh` comes back as every gate does."""
-    missed = Finding(gate=Gate.FRESH, outcome=Outcome.FAIL, reason=Reason.STALE)
-    fallen = advance(pulses.get(Gate.FRESH), missed, now)
-    return {**pulses, Gate.FRESH: fallen} if fallen is not None else pulses
+def _carried(before: Publication, table: Table) -> tuple[Pulses, Findings]:
+    """Pulses and findings in the table's order; those of checks that were not asked before are unknown."""
+    if before.checks is table.checks:
+        return before.pulses, before.findings
+    known: dict[Check, tuple[Pulse | None, Finding]] = {
+        check: (pulse, finding)
+        for check, pulse, finding in zip(before.checks, before.pulses, before.findings, strict=True)
+    }
+    carried = [known.get(check, (None, UNSEEN)) for check in table.checks]
+    return tuple(pulse for pulse, _ in carried), tuple(finding for _, finding in carried)
 
 
-def _advance(pulses: Pulses, findings: tuple[Finding, ...], snapshot: Snapshot) -> Pulses:
-    after: dict[Gate, Pulse] = {}
-    for finding in findings:
-        pulse = advance(pulses.get(finding.gate), finding, snapshot.ended_at)
-        if pulse is not None:
-            unasked = finding.outcome is Outcome.UNSEEN and finding.gate in _CONNECTION_GATES
-            after[finding.gate] = rest(pulse) if unasked else pulse
-    lost = any(gate in _CONNECTION_GATES and pulse.effect is Outcome.FAIL for gate, pulse in after.items())
-    if lost and snapshot.server is None:
+def _examine(view: View, checks: tuple[Check, ...]) -> Findings:
+    """What every check finds; without facts only those of the connection are asked."""
+    if view.snapshot.server is not None:
+        return tuple([check.ask(view, *check.settings) for check in checks])
+    found = [check.ask(view) for check in checks[:CONNECTION_CHECKS]]
+    return (*found, *[UNSEEN] * (len(checks) - CONNECTION_CHECKS))
+
+
+def _advance(known: Pulses, findings: Findings, snapshot: Snapshot) -> Pulses:
+    now = snapshot.ended_at
+    pulses = [advance(pulse, finding, now) for pulse, finding in zip(known, findings, strict=True)]
+    if snapshot.server is not None:
+        return tuple(_rested(pulses, findings))
+    connection = _rested(pulses[:CONNECTION_CHECKS], findings[:CONNECTION_CHECKS])
+    if any(pulse is not None and pulse.effect is Outcome.FAIL for pulse in connection):
         # What a server said before it was lost must not count when it is back: its first facts decide at once.
-        return _connection_only(after)
-    return after
+        return (*connection, *[None] * (len(pulses) - CONNECTION_CHECKS))
+    return (*connection, *pulses[CONNECTION_CHECKS:])
 
 
-def _connection_only(pulses: Pulses) -> Pulses:
-    return {gate: pulse for gate, pulse in pulses.items() if gate in _CONNECTION_GATES}
+def _rested(pulses: list[Pulse | None], findings: Findings) -> list[Pulse | None]:
+    return [
+        rest(pulse) if finding.outcome is Outcome.UNSEEN else pulse
+        for pulse, finding in zip(pulses, findings, strict=True)
+    ]
 
 
-def _since(before: Verdict | None, verdict: Verdict, wall: float) -> float:
-    unchanged = before is not None and before.status is verdict.status and before.reasons != (Reason.STARTING,)
-    return before.since_wall if before is not None and unchanged else wall
+def _conclude(memory: Memory, publication: Publication, view: View, seats: tuple[Seat, ...], wall: float) -> Memory:
+    """The verdicts; one that has not changed stays the very same object, so that nobody renders it anew."""
+    pulses, findings = publication.pulses, publication.findings
+    loud = frozenset(index for index, pair in enumerate(zip(pulses, findings, strict=True)) if speaks(*pair))
+    verdicts: dict[str, Verdict] = {}
+    told: dict[str, Factors] = {}
+    paces: dict[str, Pace] = {}
+    for seat in seats:
+        speaking = [index for index in seat.checks if index in loud] if loud else ()
+        status, capped, reasons = decide(speaking, pulses, findings, publication.state)
+        before, weighed = memory.publication.verdicts.get(seat.key), 0
+        told[seat.key] = found = _factors(memory.publication, view, seat)
+        if status is Status.UP:
+            wanted = LEAST if capped else weight(found)
+            went_on = memory.paces.get(seat.key)
+            paces[seat.key] = pace = follow_pace(went_on, wanted, view.now, seat.role.weights)
+            weighed = pace.weight
+            if seat.key != seat.role.name and seat.role.name in verdicts:  # a question never gets more than its role
+                weighed = min(weighed, verdicts[seat.role.name].weight)
+        verdicts[seat.key] = _verdict(before, seat, status, weighed, publication.state, reasons, wall)
+    return Memory(plan=memory.plan, publication=replace(publication, verdicts=verdicts, factors=told), paces=paces)
 
 
-def _reports(pulses: Pulses, wall_offset: float) -> tuple[GateReport, ...]:
-    return tuple(
-        GateReport(
-            finding=pulse.finding if pulse.finding.bad else replace(pulse.finding, reason=_told(pulse)),
-            passed=pulse.effect is not Outcome.FAIL,
-            pending=pulse.pending,
-            since_wall=pulse.changed_at + wall_offset,
-        )
-        for pulse in pulses.values()
-    )
+def _factors(before: Publication, view: View, seat: Seat) -> Factors:
+    """Of a sample without facts those of the last ones: what is not known any more must not raise a weight."""
+    last = before.factors.get(seat.key) if view.snapshot.server is None else None
+    return last or factors(view, seat.role)
 
 
-def _told(pulse: Pulse) -> Reason | None:
-    """A gate that is down although the samples are good again still has its reason."""
-    return pulse.cause.reason if pulse.effect is not Outcome.PASS else None
+def _verdict(
+    before: Verdict | None,
+    seat: Seat,
+    status: Status,
+    weight: int,
+    state: State,
+    reasons: tuple[Reason, ...],
+    wall: float,
+) -> Verdict:
+    since = wall
+    if before is not None and before.status is status and before.reasons != (Reason.STARTING,):
+        if before.weight == weight and before.state is state and before.reasons == reasons:
+            return before
+        since = before.since_wall
+    return Verdict(role=seat.role.name, status=status, weight=weight, state=state, reasons=reasons, since_wall=since)

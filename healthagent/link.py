@@ -1,6 +1,7 @@
 """One connection to MariaDB. The only place that knows aiomysql's insides, so that they are watched in one spot."""
 
 import errno
+import re
 import socket
 import struct
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import aiomysql
 from pymysql.err import MySQLError
 
-from healthagent.model import Failure, FailureKind
+from healthagent.facts import Failure, FailureKind
 
 __all__ = ["Link", "failure_of"]
 
@@ -18,6 +19,15 @@ LIMIT_CODES = frozenset({1040, 1203, 1226})
 HUNG_CODES = frozenset({1205, 1317, 1969})
 LOST_CODES = frozenset({2006, 2013, 1927, 1053})
 USER_LIMIT_CODE = 1226
+ERRNO_KINDS: dict[FailureKind, tuple[int, ...]] = {
+    # only a kernel that is there and a server that is not answer like this
+    FailureKind.REFUSED: (errno.ECONNREFUSED, errno.ENOENT, errno.ENOTSOCK, errno.ENOTDIR),
+    FailureKind.LOST: (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED),
+    # a full backlog of a Unix socket is EAGAIN, and what asyncio makes of it: the server is there and stuck
+    FailureKind.TIMEOUT: (errno.EAGAIN, errno.EINVAL, errno.ENOTCONN, errno.ETIMEDOUT),
+    FailureKind.LOGIN: (errno.EACCES, errno.EPERM),
+    FailureKind.LOCAL: (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL),
+}
 UNKNOWN_VARIABLE_CODE = 1193
 
 
@@ -40,6 +50,19 @@ class Link(aiomysql.Connection):  # type: ignore[misc]
             except MySQLError as error:
                 if error.args[0] != UNKNOWN_VARIABLE_CODE:
                     raise
+
+    async def greet(self) -> None:
+        """Connects and logs in, and no more than that."""
+        await self._connect()
+
+    async def leave(self) -> None:
+        """Says good-bye (COM_QUIT): without it the server counts an aborted connection."""
+        await self.ensure_closed()
+
+    async def execute(self, statement: str, arguments: tuple[object, ...] = ()) -> None:
+        """One statement that brings no rows; `arguments` for its %s."""
+        cursor = await self.cursor()
+        await cursor.execute(statement, arguments or None)
 
     async def rows(self, statement: str) -> list[dict[str, Any]]:
         """The rows of one statement by column name."""
@@ -79,18 +102,21 @@ def failure_of(error: BaseException, *, abandoned: int) -> Failure:
         return Failure(kind=kind, code=code, message=str(cause.args[-1]))
     if isinstance(cause, EOFError):
         return Failure(kind=FailureKind.LOST, message="the server closed the connection")
+    if isinstance(cause, TimeoutError):
+        return Failure(kind=FailureKind.TIMEOUT, code=cause.errno, message=str(cause) or "no answer in time")
+    if isinstance(cause, OSError) and cause.errno is None:  # several addresses: "Multiple exceptions: [Errno 111] ..."
+        kinds = {_kind_of_errno(int(number)) for number in re.findall(r"\[Errno (\d+)\]", str(cause))}
+        return Failure(kind=kinds.pop() if len(kinds) == 1 else FailureKind.UNREACHABLE, message=str(cause))
     if isinstance(cause, OSError):
         return Failure(kind=_kind_of_errno(cause.errno), code=cause.errno, message=str(cause) or repr(cause))
     return Failure(kind=FailureKind.QUERY, message=f"{type(cause).__name__}: {cause}")
 
 
 def _kind_of_errno(number: int | None) -> FailureKind:
-    # a full backlog of a Unix socket is EAGAIN, and what asyncio makes of it: the server is there and stuck
-    if number in (errno.EAGAIN, errno.EINVAL, errno.ENOTCONN, errno.ETIMEDOUT):
-        return FailureKind.TIMEOUT
-    if number in (errno.EACCES, errno.EPERM):
-        return FailureKind.LOGIN
-    return FailureKind.LOST if number in (errno.ECONNRESET, errno.EPIPE) else FailureKind.REFUSED
+    for kind, numbers in ERRNO_KINDS.items():
+        if number in numbers:
+            return kind
+    return FailureKind.UNREACHABLE
 
 
 def _kind_of_code(code: int, *, abandoned: int) -> FailureKind:

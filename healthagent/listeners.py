@@ -8,15 +8,15 @@ import os
 import resource
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
 
-from healthagent.config import Config, Control
+from healthagent.config import AgentPort, Config, Control
 from healthagent.errors import StartError
-from healthagent.schema import addresses_overlap
+from healthagent.kinds import addresses_overlap
 
 __all__ = ["Listeners", "raise_file_limit"]
 
@@ -29,15 +29,15 @@ ACCEPT_BATCH = 32
 SHUTDOWN_SECONDS = 1.0
 FILE_LIMIT = 65536
 
-Place = tuple[str, int] | Path
+Place = tuple[str, int] | AgentPort | Path
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A runner of its own for each: aiohttp 3.8 cuts all connections of a runner when one of its sites stops."""
+    """One that is open, and how to end it; `inode` of the file of a Unix socket."""
 
-    runner: web.ServerRunner
-    inode: int | None
+    close: Callable[[], Awaitable[None]]
+    inode: int | None = None
 
     def in_place(self, place: Place) -> bool:
         """Whether the file of a Unix socket is still the one that was made for it."""
@@ -45,15 +45,22 @@ class Listener:
 
 
 class Listeners:
-    """`make_server` makes the protocol factory behind each of them."""
+    """`make_server` makes the protocol factory behind each that speaks HTTP; it is told whether that is the control
+    socket. `make_agent` makes the one behind an agent-check port, of its role.
+    """
 
-    def __init__(self, make_server: Callable[[], web.Server]) -> None:
+    def __init__(
+        self,
+        make_server: Callable[[bool], web.Server],
+        make_agent: Callable[[str | None], Callable[[], asyncio.Protocol]],
+    ) -> None:
         self._make_server = make_server
+        self._make_agent = make_agent
         self._open: dict[Place, Listener] = {}
 
     async def adopt(self, config: Config) -> None:
         """Opens what is new and closes what is gone. StartError: something cannot be opened, all is as before."""
-        wanted: list[Place] = [*config.listen, config.control.socket]
+        wanted: list[Place] = [*config.listen, *config.agent_ports, config.control.socket]
         missing = [place for place in wanted if place not in self._open or not self._open[place].in_place(place)]
         gone = [place for place in self._open if place not in wanted or place in missing]
         # 0.0.0.0:9200 has to go before 127.0.0.1:9200 can come
@@ -63,7 +70,7 @@ class Listeners:
         opened: dict[Place, Listener] = {}
         try:
             for place in missing:
-                listener = _control_socket(config.control) if isinstance(place, Path) else _tcp_socket(*place)
+                listener = _control_socket(config.control) if isinstance(place, Path) else _tcp_socket(place)
                 if listener is not None:
                     opened[place] = await self._start(listener, place)
             if config.control.socket in self._open | opened:
@@ -72,7 +79,7 @@ class Listeners:
             await asyncio.gather(*(_close(place, listener) for place, listener in opened.items()))
             for place in before:
                 if not isinstance(place, Path):
-                    self._open[place] = await self._start(_tcp_socket(*place), place)
+                    self._open[place] = await self._start(_tcp_socket(place), place)
             raise
         closing = {place: self._open.pop(place) for place in gone if place in self._open}
         self._open |= opened
@@ -83,16 +90,38 @@ class Listeners:
         await asyncio.gather(*(_close(place, listener) for place, listener in self._open.items()))
 
     async def _start(self, listener: socket.socket, place: Place) -> Listener:
-        runner = web.ServerRunner(self._make_server(), handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
+        try:
+            if isinstance(place, AgentPort):
+                opened = await self._start_agent(listener, place)
+            else:
+                opened = await self._start_http(listener, place)
+            listener.listen(BACKLOG)
+        except OSError as error:
+            listener.close()
+            raise StartError(f"cannot listen on {_spoken(place)}: {error.strerror}") from error
+        return opened
+
+    async def _start_agent(self, listener: socket.socket, place: AgentPort) -> Listener:
+        factory = self._make_agent(place.role)
+        server = await asyncio.get_running_loop().create_server(factory, sock=listener, backlog=ACCEPT_BATCH)
+
+        async def close() -> None:
+            server.close()  # what is connected ends by itself, within its deadline
+
+        return Listener(close)
+
+    async def _start_http(self, listener: socket.socket, place: tuple[str, int] | Path) -> Listener:
+        # A runner of its own for each: aiohttp 3.8 cuts all connections of a runner when one of its sites stops.
+        runner = web.ServerRunner(
+            self._make_server(isinstance(place, Path)), handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
+        )
         await runner.setup()
         try:
             await web.SockSite(runner, listener, backlog=ACCEPT_BATCH).start()
-            listener.listen(BACKLOG)
-        except OSError as error:
+        except OSError:
             await runner.cleanup()
-            listener.close()
-            raise StartError(f"cannot listen on {place}: {error.strerror}") from error
-        return Listener(runner, _inode(place) if isinstance(place, Path) else None)
+            raise
+        return Listener(runner.cleanup, _inode(place) if isinstance(place, Path) else None)
 
 
 def raise_file_limit() -> None:
@@ -104,8 +133,9 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _tcp_socket(host: str, port: int) -> socket.socket:
-    """`host` is an address, not a name (the configuration sees to that): nothing here asks a name server."""
+def _tcp_socket(place: tuple[str, int] | AgentPort) -> socket.socket:
+    """The host is an address, not a name (the configuration sees to that): nothing here asks a name server."""
+    host, port = _address(place)
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -114,8 +144,17 @@ def _tcp_socket(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise StartError(f"http.listen: cannot listen on {host}:{port}: {error.strerror}") from error
+        setting = "agent_check.listen" if isinstance(place, AgentPort) else "http.listen"
+        raise StartError(f"{setting}: cannot listen on {_spoken(place)}: {error.strerror}") from error
     return listener
+
+
+def _address(place: tuple[str, int] | AgentPort) -> tuple[str, int]:
+    return (place.host, place.port) if isinstance(place, AgentPort) else place
+
+
+def _spoken(place: Place) -> str:
+    return str(place) if isinstance(place, Path) else "{}:{}".format(*_address(place))
 
 
 def _control_socket(control: Control) -> socket.socket | None:
@@ -190,11 +229,12 @@ def _inode(path: Path) -> int | None:
 def _overlap(place: Place, other: Place) -> bool:
     if isinstance(place, Path) or isinstance(other, Path):
         return False
-    return place[1] == other[1] and addresses_overlap(place[0], other[0])
+    (host, port), (another, same) = _address(place), _address(other)
+    return port == same and addresses_overlap(host, another)
 
 
 async def _close(place: Place, listener: Listener) -> None:
     if isinstance(place, Path) and listener.in_place(place):  # a successor may have made its own
         with contextlib.suppress(OSError):
             place.unlink()
-    await listener.runner.cleanup()
+    await listener.close()

@@ -1,62 +1,122 @@
-"""Remembers in state_dir that this was once a Galera node.
+"""Keeps in state_dir what must outlive this process: what a node was, and what somebody has to acknowledge.
 
-A node that was one and shows no wsrep any more would take writes that nobody replicates: it must not look like a
-healthy standalone server after a restart of the agent.
+A node that was a Galera node and shows no wsrep any more would take writes that nobody replicates: it must not look
+like a healthy standalone server after a restart of the agent.
 """
 
 import contextlib
 import json
 import logging
-from dataclasses import replace
+import os
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from healthagent.model import Policy, Snapshot, Topology
-from healthagent.trail import provider_loaded
+from healthagent import clock
+from healthagent.errand import Errand
+from healthagent.lookout import Lookout
+from healthagent.parse import uuid
+from healthagent.policy import Topology
+from healthagent.trail import Pins, Thaw
 
-__all__ = ["Pin"]
+__all__ = ["Keeper", "PinFile"]
 
 log = logging.getLogger("healthagent.pin")
 
+WRITE_SECONDS, RETRY_SECONDS = 5.0, 5.0
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-class Pin:
+
+class PinFile:
     """One small file; without a writable state_dir the memory lasts as long as the process."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "topology.json"
-        self._galera = self._read()
+        self._failed = False
 
-    def apply(self, policy: Policy) -> Policy:
-        """`policy` with what is remembered; an explicit `mysql.topology` overrides it."""
-        return replace(policy, galera_pinned=self._galera and policy.topology is Topology.AUTO)
-
-    def remember(self, snapshot: Snapshot) -> bool:
-        """Pins a node that has a wsrep provider, whatever state it is in; true if it is pinned afterwards."""
-        if not self._galera and provider_loaded(snapshot.galera):
-            self._galera = True
-            self._write()
-        return self._galera
-
-    def _read(self) -> bool:
+    def read(self) -> Pins:
+        """What cannot be read must not turn into "never": it was a Galera node. What else was latched is lost."""
         try:
             document = json.loads(self._path.read_text("utf-8"))
         except FileNotFoundError:
-            return False
+            return Pins()
         except (OSError, ValueError) as error:
-            # Fail closed: somebody pinned something here, and what cannot be read must not turn into "never".
             log.warning("%s cannot be read (%s): taking this for a Galera node", self._path, error)
-            return True
+            return Pins(galera=True)
         if not isinstance(document, dict):
             log.warning("%s is not ours: taking this for a Galera node", self._path)
-            return True
-        return document.get("topology") == Topology.GALERA.value
+            return Pins(galera=True)
+        return Pins(
+            galera=document.get("topology") == Topology.GALERA.value,
+            cluster_uuid=uuid(document.get("cluster_uuid")),
+            inconsistent=document.get("inconsistent") is True,
+            copying=document.get("copying") is True,
+            plain=document.get("plain") is True,
+            thaw=_thaw(document.get("thaw")),
+        )
 
-    def _write(self) -> None:
+    def write(self, pins: Pins) -> bool:
+        """Replaces the file as a whole; false if that was not possible. The log says it once."""
+        topology = Topology.GALERA.value if pins.galera else Topology.AUTO.value
+        document = {"topology": topology, **{key: value for key, value in asdict(pins).items() if key != "galera"}}
+        if document["thaw"] is not None:
+            document["thaw"]["boot_id"] = _boot_id()
         temporary = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps({"topology": Topology.GALERA.value}) + "\n", "utf-8")
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(document) + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # else a crash of the machine may leave an empty file
             temporary.replace(self._path)
         except OSError as error:
-            log.warning("cannot remember in %s that this is a Galera node: %s", self._path, error)
+            if not self._failed:
+                log.warning("cannot remember in %s what this node is: %s", self._path, error)
+            self._failed = True
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+            return False
+        self._failed = False
+        return True
+
+
+def _thaw(found: Any) -> Thaw | None:
+    """Its clock counts from the start of the machine: of another one it says nothing, and its server is a new one."""
+    if not isinstance(found, dict) or found.get("boot_id") != _boot_id():
+        return None
+    at, conf_id = found.get("at"), found.get("conf_id")
+    if not isinstance(at, int | float) or not 0 <= at <= clock.now():
+        return None
+    return Thaw(at=float(at), conf_id=conf_id if isinstance(conf_id, int) else None)
+
+
+def _boot_id() -> str | None:
+    try:
+        return BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return None
+
+
+class Keeper:
+    """Keeps the file as the pins are, in a thread: a disk that stands still must not stop the answers."""
+
+    def __init__(self, file: PinFile) -> None:
+        self._file = file
+        self._errand = Errand()
+        self._lookout = Lookout("pin", seconds=WRITE_SECONDS)
+        self.pins = self._kept = file.read()
+        self._tried: Pins | None = None
+
+    def keep(self, pins: Pins) -> None:
+        """To be called with every sample: a write that hangs is not followed by another one, until it has ended."""
+        self.pins = pins
+        if pins != self._kept and self._errand.due(RETRY_SECONDS if pins == self._tried else 0.0):
+            self._tried = pins
+            self._errand.run(self._write(pins))
+
+    async def close(self) -> None:
+        await self._errand.close()
+
+    async def _write(self, pins: Pins) -> None:
+        if await self._lookout.look(lambda: self._file.write(pins)):
+            self._kept = pins

@@ -1,19 +1,19 @@
 """One kept connection, one deadline, and every failure becomes a Snapshot that says so."""
 
 import asyncio
-import contextlib
-import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from pymysql.err import MySQLError
 
 from healthagent import clock, parse
+from healthagent.beside import Bystander
+from healthagent.facts import Evidence, Failure, FailureKind, Heartbeat, LocalState, Replication, Snapshot
 from healthagent.link import failure_of
-from healthagent.model import Evidence, Failure, FailureKind, LocalState, Replication, Snapshot
+from healthagent.lookout import Lookout
 from healthagent.process import ServerProcess
-from healthagent.session import Login, Session
+from healthagent.session import Login, Session, Watch
 
 __all__ = ["Probe"]
 
@@ -37,24 +37,28 @@ class UnansweredError(Exception):
 class Probe:
     """Reads one server, again and again. Single flight: the owner awaits each `sample` before the next."""
 
-    def __init__(self, login: Login, *, timeout_seconds: float) -> None:
+    def __init__(self, login: Login, *, timeout_seconds: float, watch: Watch | None = None) -> None:
         self._login = login
+        self._watch = watch or Watch()
         self._timeout = timeout_seconds
         self._session: Session | None = None
         self._abandoned: dict[asyncio.Task[Any], float] = {}
-        self._stuck_replication: asyncio.Task[Any] | None = None
+        self._stuck: dict[str, asyncio.Task[Any]] = {}
         self._process = ServerProcess(login.datadir, login.pid_file)
-        self._looking: threading.Thread | None = None
+        self._lookout = Lookout("look", seconds=EVIDENCE_SECONDS)
+        self._bystander = Bystander(login, self._watch, self._process, timeout_seconds=timeout_seconds)
         self._sequence = 0
 
-    def relogin(self, login: Login, timeout_seconds: float) -> None:
+    def relogin(self, login: Login, timeout_seconds: float, watch: Watch | None = None) -> None:
         """A changed login to the same server: for the next connection. The kept one outlives a password rotation."""
         before, self._login, self._timeout = self._login, login, timeout_seconds
+        self._watch = watch or Watch()
+        self._bystander.relogin(login, self._watch, timeout_seconds)
         if (login.datadir, login.pid_file) != (before.datadir, before.pid_file):
             self._process.datadir, self._process.pid_file = login.datadir, login.pid_file
 
     async def sample(self) -> Snapshot:
-        """One probe. Ends within twice the timeout and never raises for anything the server does."""
+        """One probe. Ends within twice the timeout and half a second and never raises for anything the server does."""
         started = clock.now()
         self._sequence += 1
         self._give_up_abandoned()
@@ -72,7 +76,8 @@ class Probe:
             evidence = await self._evidence(transfers=True) if shut else Evidence()
             snapshot = replace(snapshot, failure=failure, evidence=evidence)
         ended = clock.now()
-        return replace(snapshot, ended_at=ended, duration_seconds=ended - started)
+        snapshot = replace(snapshot, ended_at=ended, duration_seconds=ended - started)
+        return replace(snapshot, beside=self._bystander.look(snapshot))
 
     async def ended(self) -> None:
         """Returns when the server closes the kept connection: a reason to probe now. To await between samples."""
@@ -88,16 +93,21 @@ class Probe:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._bystander.close()
 
     async def _read(self, snapshot: Snapshot) -> Snapshot:
         rows = await self._facts()
-        galera = parse.galera(rows)
+        server, galera = parse.server(rows), parse.galera(rows)
+        await self._bystander.first(server)
         donor = galera is not None and galera.local_state in (LocalState.DONOR_DESYNCED, LocalState.JOINED)
+        deadline = clock.now() + self._timeout
+        replications = await self._replications(deadline)
         return replace(
             snapshot,
-            server=parse.server(rows),
+            server=server,
             galera=galera,
-            replications=await self._replications(),
+            replications=replications,
+            heartbeats=await self._heartbeats(deadline) if replications else None,
             evidence=await self._evidence(transfers=True) if donor else Evidence(),
         )
 
@@ -130,21 +140,34 @@ class Probe:
             self._process.datadir = self._login.datadir or session.datadir
             self._process.pid_file = self._login.pid_file or session.pid_file
             pid = session.server_pid
-            await self._look(lambda: self._process.adopt(pid))
+            await self._lookout.look(lambda: self._process.adopt(pid))
         return rows
 
-    async def _replications(self) -> tuple[Replication, ...] | None:
+    async def _replications(self, deadline: float) -> tuple[Replication, ...] | None:
         """With a deadline of its own: the statement waits behind a STOP SLAVE, and the other facts must not."""
-        if self._session is None or (self._stuck_replication is not None and not self._stuck_replication.done()):
+        if self._session is None:
+            return None
+        return await self._aside("replications", self._session.replications(), deadline)
+
+    async def _heartbeats(self, deadline: float) -> tuple[Heartbeat, ...] | None:
+        """Within what the replication rows have left: a probe ends within twice the timeout."""
+        if self._session is None or self._watch.heartbeat_table is None or clock.now() > deadline - self._timeout / 2:
+            return None
+        return await self._aside("heartbeats", self._session.heartbeats(self._watch), deadline)
+
+    async def _aside(self, name: str, work: Coroutine[Any, Any, T], deadline: float) -> T | None:
+        """What the kept session brings, or None. It is not asked again while that very question still hangs."""
+        session, stuck = self._session, self._stuck.get(name)
+        if session is None or (stuck is not None and not stuck.done()):
+            work.close()
             return None
         try:
-            work = self._session.replications()
-            return await self._within(self._session, work, clock.now() + self._timeout)
+            return await self._within(session, work, deadline)
         except UnansweredError:
-            self._stuck_replication = next(reversed(self._abandoned))
+            self._stuck[name] = next(reversed(self._abandoned))
         except MySQLError as error:
-            # an answer is no end: SLAVE MONITOR missing (1227), the statement killed (1317) or too slow (1969)
-            self._session.over = failure_of(error, abandoned=0).kind is FailureKind.LOST
+            # an answer is no end: a right is missing (1227, 1142), the statement killed (1317) or too slow (1969)
+            session.over = failure_of(error, abandoned=0).kind is FailureKind.LOST
         except Exception:
             self._drop()  # not understood, so nobody knows where the next answer begins
         return None
@@ -202,25 +225,4 @@ class Probe:
         """What /proc shows; unknown on another host, and where a look at /proc itself hangs."""
         if not self._login.local:
             return Evidence()
-        return await self._look(lambda: self._process.look(transfers=transfers)) or Evidence()
-
-    async def _look(self, look: Callable[[], T]) -> T | None:
-        """The result of `look`, None if it takes too long. One at a time, in a thread that no exit waits for."""
-        if self._looking is not None and self._looking.is_alive():
-            return None
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def run() -> None:
-            result = look()
-            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-                loop.call_soon_threadsafe(future.set_result, result)
-
-        self._looking = threading.Thread(target=run, name="look", daemon=True)
-        try:
-            self._looking.start()
-        except RuntimeError:  # no thread to be had (TasksMax): what /proc shows is not known then
-            self._looking = None
-            return None
-        await asyncio.wait({future}, timeout=EVIDENCE_SECONDS)
-        return future.result() if future.done() else None
+        return await self._lookout.look(lambda: self._process.look(transfers=transfers)) or Evidence()

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from healthagent.model import Finding, GateReport, Publication, Snapshot, Status, Verdict
+from healthagent.facts import Position, Replication, Snapshot
+from healthagent.model import Factors, GateReport, Publication, Status, Verdict
 from healthagent.reasons import STATE_TEXT
 
-__all__ = ["Answer", "refusal", "role_answers", "state_document", "text_line", "why_document"]
+__all__ = ["Answer", "agent_line", "refusal", "role_answers", "state_document", "text_line", "why_document"]
 
 JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
 CODES = {Status.UP: 200, Status.DRAIN: 503, Status.DOWN: 503}
@@ -36,7 +37,7 @@ def role_answers(verdict: Verdict) -> dict[str, Answer]:
         "X-Healthagent-Weight": str(verdict.weight),
         "X-Healthagent-Reasons": _reasons(verdict),
     }
-    bodies = {TEXT_TYPE: text_line(verdict) + "\n", JSON_TYPE: _json(verdict_document(verdict, with_role=True))}
+    bodies = {TEXT_TYPE: text_line(verdict) + "\n", JSON_TYPE: _json(verdict_document(verdict))}
     return {
         media: Answer(code, phrase, headers | {"Content-Type": _content_type(media)}, body.encode())
         for media, body in bodies.items()
@@ -50,17 +51,23 @@ def text_line(verdict: Verdict) -> str:
     return f"{word} {verdict.role} weight={verdict.weight} state={verdict.state.word}{reasons}"
 
 
-def verdict_document(verdict: Verdict, *, with_role: bool) -> dict[str, Any]:
-    """`{role, verdict, weight, state, reasons, since}`; without the role, `factors` instead of what is repeated."""
-    common = {
-        "verdict": verdict.status.value,
-        "weight": verdict.weight,
-        "reasons": [reason.word for reason in verdict.reasons],
-        "since": moment(verdict.since_wall),
-    }
-    if with_role:
-        return {"role": verdict.role, **common, "state": verdict.state.word}
-    return {**common, "factors": {}}
+def agent_line(verdict: Verdict, *, admin_words: bool) -> str:
+    """`up 75%`, `up 0%` or `down #donor_blocking`, for HAProxy's agent-check.
+
+    Always a health word, since only `up` ends a `down`; and a blank before the text, or HAProxy takes no notice of the
+    whole line. ready, drain and maint also overwrite what an operator has set on the balancer: only with `admin_words`.
+    """
+    ready = " ready" if admin_words else ""
+    if verdict.status is Status.UP:
+        return f"up{ready} {verdict.weight}%"
+    if verdict.status is Status.DRAIN:
+        return "up drain" if admin_words else "up 0%"
+    return f"down{ready} #{verdict.reasons[0].word}"
+
+
+def verdict_document(verdict: Verdict) -> dict[str, Any]:
+    """`{role, verdict, weight, reasons, since, state}`."""
+    return {"role": verdict.role, **_about(verdict), "state": verdict.state.word}
 
 
 def refusal(phrase: str, says: str, media: str) -> Answer:
@@ -90,14 +97,19 @@ def state_document(publication: Publication, *, now: float, version: str, config
             "sequence": snapshot.sequence if snapshot is not None else 0,
             "age_seconds": round(now - snapshot.ended_at, 3) if snapshot is not None else None,
             "duration_seconds": round(snapshot.duration_seconds, 6) if snapshot is not None else None,
-            "facts_age_seconds": round(now - facts.ended_at, 3) if facts is not None else None,
+            "facts_age_seconds": round(now - facts.started_at, 3) if facts is not None else None,
             "failure": _failure(snapshot),
         },
-        "roles": {name: verdict_document(verdict, with_role=False) for name, verdict in publication.verdicts.items()},
+        "roles": {
+            name: {**_about(verdict), "factors": factors_document(publication.factors.get(name))}
+            for name, verdict in publication.verdicts.items()
+            if name == verdict.role  # the others are somebody's question with parameters
+        },
         "galera": _galera(publication, facts),
-        "replication": _replication(facts),
-        "server": asdict(server) if server is not None else {},
-        "process": _process(snapshot),
+        "replication": _replications(publication),
+        "server": _server(publication),
+        "process": _process(snapshot, publication.wall_offset),
+        "latched": _latched(publication),
         "admin": {"draining": False, "maintenance": False},
         "writer": None,
         "peers": [],
@@ -106,9 +118,16 @@ def state_document(publication: Publication, *, now: float, version: str, config
     }
 
 
-def why_document(reports: tuple[GateReport, ...]) -> list[dict[str, Any]]:
-    """Every gate of a role: value, limit, passed or not, since."""
-    return [_gate(report) for report in reports]
+def why_document(reports: tuple[GateReport, ...], factors: Factors | None) -> list[dict[str, Any]]:
+    """Every gate of a role: value, limit, passed or not, since; and every factor of its weight."""
+    weighed = factors_document(factors).items()
+    weight = [{"gate": "weight", "factor": name, "passed": True, "value": value} for name, value in weighed]
+    return [_gate(report) for report in reports] + weight
+
+
+def factors_document(factors: Factors | None) -> dict[str, float]:
+    """What the weight is multiplied from, by name; {} before the first facts."""
+    return {} if factors is None else {name: round(value, 3) for name, value in factors._asdict().items()}
 
 
 def moment(wall: float) -> str:
@@ -116,23 +135,28 @@ def moment(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _gate(report: GateReport) -> dict[str, Any]:
-    finding: Finding = report.finding
+def _about(verdict: Verdict) -> dict[str, Any]:
     return {
-        "gate": finding.gate.value,
-        "passed": report.passed,
-        "pending": report.pending,
-        "reason": finding.reason.word if finding.reason is not None and _matters(report) else None,
-        "value": finding.value,
-        "limit": finding.limit,
-        "hold_seconds": finding.hold_seconds,
-        "rise_seconds": finding.rise_seconds,
-        "since": moment(report.since_wall),
+        "verdict": verdict.status.value,
+        "weight": verdict.weight,
+        "reasons": [reason.word for reason in verdict.reasons],
+        "since": moment(verdict.since_wall),
     }
 
 
-def _matters(report: GateReport) -> bool:
-    return not report.passed or report.finding.bad
+def _gate(report: GateReport) -> dict[str, Any]:
+    finding = report.finding
+    return {
+        "gate": report.gate.value,
+        "passed": report.passed,
+        "pending": report.pending,
+        "reason": report.reason.word if report.reason is not None else None,
+        "value": finding.value,
+        "limit": finding.limit,
+        "hold_seconds": finding.damping.hold_seconds,
+        "rise_seconds": finding.damping.rise_seconds,
+        "since": moment(report.since_wall),
+    }
 
 
 def _failure(snapshot: Snapshot | None) -> dict[str, Any] | None:
@@ -143,23 +167,75 @@ def _failure(snapshot: Snapshot | None) -> dict[str, Any] | None:
 
 
 def _galera(publication: Publication, facts: Snapshot | None) -> dict[str, Any] | None:
-    if facts is None or facts.galera is None or not publication.galera:
+    if facts is None or facts.galera is None or not publication.trail.galera:
         return None
-    return asdict(facts.galera)
+    flow = publication.trail.flow
+    return {**asdict(facts.galera), "flow_control_paused_ratio": flow.paused, "flow_control_own": flow.own}
 
 
-def _replication(facts: Snapshot | None) -> list[dict[str, Any]] | None:
+def _replications(publication: Publication) -> list[dict[str, Any]] | None:
+    facts = publication.facts
     if facts is None or facts.replications is None:
         return None
-    return [asdict(row) for row in facts.replications]
+    return [_replication(row, publication) for row in facts.replications]
 
 
-def _process(snapshot: Snapshot | None) -> dict[str, Any]:
+def _replication(row: Replication, publication: Publication) -> dict[str, Any]:
+    """The row; `lag` is what the gates go by, `lag_seconds` what Seconds_Behind_Master says."""
+    lag, link = publication.trail.lag(row.connection), publication.trail.link(row.connection)
+    return {
+        **asdict(row),
+        "gtid_io_pos": _positions(row.gtid_io_pos),
+        "gtid_slave_pos": _positions(row.gtid_slave_pos),
+        "lag": {"seconds": lag.seconds, "source": lag.source},
+        "link_moved": None if link.moved_at is None else moment(link.moved_at + publication.wall_offset),
+    }
+
+
+def _positions(positions: tuple[Position, ...]) -> dict[str, dict[str, int]]:
+    """By domain."""
+    return {str(at.domain): {"server_id": at.server_id, "sequence": at.sequence} for at in positions}
+
+
+def _server(publication: Publication) -> dict[str, Any]:
+    facts = publication.facts
+    if facts is None or facts.server is None:
+        return {}
+    beside = facts.beside
+    return {
+        **asdict(facts.server),
+        "gtid_binlog_pos": _positions(facts.server.gtid_binlog_pos),
+        "starts": [moment(at + publication.wall_offset) for at in publication.trail.starts],
+        "client_port": asdict(beside.client_port) if beside.client_port is not None else None,
+        "disk": asdict(beside.disk) if beside.disk is not None else None,
+        "write_probe": asdict(beside.write_probe) if beside.write_probe is not None else None,
+    }
+
+
+def _latched(publication: Publication) -> dict[str, Any]:
+    """What lasts until `ack`."""
+    pins = publication.trail.pins
+    return {"inconsistent": pins.inconsistent, "galera": pins.galera, "cluster_uuid": pins.cluster_uuid}
+
+
+def _process(snapshot: Snapshot | None, wall_offset: float) -> dict[str, Any]:
     if snapshot is None:
-        return {"state": None, "transfers": None}
-    evidence = snapshot.evidence
+        return {"state": None, "transfers": None, "progress": None}
+    evidence, progress = snapshot.evidence, snapshot.evidence.progress
     transfers = None if evidence.transfers is None else [asdict(transfer) for transfer in evidence.transfers]
-    return {"state": evidence.process.value if evidence.process is not None else None, "transfers": transfers}
+    return {
+        "state": evidence.process.value if evidence.process is not None else None,
+        "transfers": transfers,
+        "progress": None
+        if progress is None
+        else {
+            "from": progress.source,
+            "done_bytes": progress.done_bytes,
+            "total_bytes": progress.total_bytes,
+            "started": None if progress.started_at is None else moment(progress.started_at + wall_offset),
+            "estimated_end": None if progress.end_at is None else moment(progress.end_at + wall_offset),
+        },
+    }
 
 
 def _reasons(verdict: Verdict) -> str:

@@ -3,143 +3,99 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from healthagent.model import Base
+from healthagent.kinds import (
+    MAX_QUEUE,
+    Kind,
+    absolute,
+    address_roles,
+    addresses,
+    amount,
+    as_it_is,
+    boolean,
+    cluster_uuid,
+    connections,
+    duration,
+    either,
+    file_mode,
+    flow_control,
+    one_of,
+    pace,
+    ratio,
+    secret,
+    some_connections,
+    some_of,
+    spoken,
+    spoken_amount,
+    spoken_pace,
+    step,
+    table,
+    tags,
+    text,
+    whole,
+)
+from healthagent.policy import Base, PrimaryLost, Role, Weights
 
 __all__ = [
+    "IGNORABLE",
+    "OWN_ONLY",
+    "RESERVED_NAMES",
+    "ROLE_NAME",
     "ROLE_SETTINGS",
     "SECTIONS",
     "TOP_LEVEL",
+    "WEIGHTS",
     "Setting",
-    "addresses_overlap",
-    "duration_seconds",
     "role_keys",
-    "shown",
 ]
-
-Kind = Callable[[Any], Any]
-SHOWN_CHARACTERS = 60
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`kind` takes the YAML value and returns ours, or raises ValueError with what would be right.
+    """`kind` takes the YAML value and returns ours, or raises ValueError with what would be right; `say` turns back.
 
     The value of a `secret` one is never shown: whoever mixes up password and password_file has a password there.
+    `field` is its name in the policy, of a setting that goes straight there.
     """
 
     kind: Kind
     default: Any
     meaning: str
     secret: bool = False
+    say: Callable[[Any], Any] = as_it_is
+    field: str = ""
 
 
-def shown(value: Any) -> str:
-    """A value in an error message: one line, and never a long one."""
-    text = repr(value)
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
+def _of_weights(field: str, kind: Kind, meaning: str, say: Callable[[Any], Any] = as_it_is) -> Setting:
+    return Setting(kind, getattr(Weights(), field), meaning, say=say, field=field)
 
 
-def duration_seconds(value: Any) -> float:
-    """`500ms`, `5s`, `10m`, `1h` -> seconds."""
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("must be a duration such as 500ms, 5s or 10m")
-    return round(float(match[1]) * UNITS[match[2]], 6)
+def _of_role(field: str, kind: Kind, meaning: str, say: Callable[[Any], Any] = as_it_is) -> Setting:
+    """One whose default is None takes `null` as well."""
+    return Setting(kind, getattr(_ANY_ROLE, field), meaning, say=say, field=field)
 
 
-def duration(low: float, high: float) -> Kind:
-    def kind(value: Any) -> float:
-        seconds = duration_seconds(value)
-        if not low <= seconds <= high:
-            raise ValueError(f"must be from {low:g}s to {high:g}s")
-        return seconds
+_ANY_ROLE = Role(name="", base=Base.READER)
 
-    return kind
-
-
-def text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ValueError("must be a text that is not empty (quote it if it looks like a number)")
-    return value
-
-
-def secret(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be a text (quote it if it looks like a number)")
-    return value
-
-
-def absolute(value: Any) -> str:
-    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
-        raise ValueError("must be an absolute path, such as /run/mysqld/mysqld.sock")
-    return value
-
-
-def whole(low: int, high: int) -> Kind:
-    def kind(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        return value
-
-    return kind
-
-
-def boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
-
-
-def one_of(*words: str) -> Kind:
-    def kind(value: Any) -> str:
-        # YAML 1.1 reads a bare `off` as false; say what was meant rather than what was read
-        if not isinstance(value, str) or value not in words:
-            raise ValueError(f"must be one of {', '.join(words)}")
-        return value
-
-    return kind
-
-
-def file_mode(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
-        raise ValueError('must be an octal mode in quotes, such as "0660"')
-    return value
-
-
-def addresses(value: Any) -> list[tuple[str, int]]:
-    if not isinstance(value, list) or not value:
-        raise ValueError('must be a list of addresses, such as ["0.0.0.0:9200"]')
-    found = [address(entry) for entry in value]
-    for index, (one, port) in enumerate(found):
-        for other in (host for host, same in found[:index] if same == port):
-            if addresses_overlap(one, other):
-                raise ValueError(f"{other} and {one} overlap on port {port}; keep one of them")
-    return found
-
-
-def addresses_overlap(one: str, other: str) -> bool:
-    """Whether two IP addresses cannot both be listened on at the same port."""
-    a, b = ip_address(one), ip_address(other)
-    return a.version == b.version and (a == b or a.is_unspecified or b.is_unspecified)
-
-
-def address(value: Any) -> tuple[str, int]:
-    """`10.0.0.11:9200`, `[::1]:9200`, `:9200` (every IPv4 address) -> IP address, port. Names are not looked up."""
-    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]*)):([0-9]{1,5})", value) if isinstance(value, str) else None
-    try:
-        if match is None or not 0 < int(match[3]) < 65536:
-            raise ValueError
-        host = IPv6Address(match[1]) if match[1] else IPv4Address(match[2] or "0.0.0.0")
-    except ValueError:
-        says = 'is not an IP address and port; write "0.0.0.0:9200" or "[::]:9200"'
-        raise ValueError(f"{shown(value)} {says}") from None
-    return str(host), int(match[3])
-
-
+WEIGHTS: dict[str, Setting] = {
+    "lag": _of_weights("lag", boolean, "a replica between `soft_lag` and `max_lag` weighs less"),
+    "queue": _of_weights("queue", boolean, "so does a Galera node whose receive queue grows"),
+    "flow": _of_weights("flow", boolean, "one that pauses its cluster"),
+    "connections": _of_weights("connections", boolean, "one that runs out of connections"),
+    "donor": _of_weights("donor", ratio, "factor of a donor that its role lets serve; 1: none"),
+    "desynced": _of_weights("desynced", ratio, "factor of a desynced node that its role lets serve; 1: none"),
+    "warm_up": _of_weights(
+        "warm_up_seconds",
+        duration(0, 3600),
+        "how long a node that came back takes to its full weight; 0s: none",
+        spoken,
+    ),
+    "step": _of_weights("step", step, "weights are rounded to it; it divides 100"),
+    "raise_interval": _of_weights(
+        "raise_seconds", duration(0, 600), "a weight falls at once and rises at most this often", spoken
+    ),
+}
 SECTIONS: dict[str, dict[str, Setting]] = {
     "mysql": {
         "socket": Setting(absolute, None, "Unix socket of the server; the default where no `host` is given"),
@@ -154,14 +110,42 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         ),
         "datadir": Setting(absolute, None, "finds the server's process before it has answered; else learned from it"),
         "pid_file": Setting(absolute, None, "the same, by its pid file"),
+        "cluster_uuid": Setting(
+            cluster_uuid, None, "the cluster this node belongs to; default: the one it was synced with first"
+        ),
     },
     "probe": {
-        "interval": Setting(duration(0.05, 60), 0.5, "time from probe to probe"),
-        "timeout": Setting(duration(0.05, 60), 0.8, "deadline of one probe: connect, login and statements together"),
-        "max_age": Setting(duration(0.1, 600), 3.0, "facts older than it never serve; at least interval + 2 x timeout"),
+        "interval": Setting(duration(0.05, 60), 0.5, "time from probe to probe", say=spoken),
+        "timeout": Setting(
+            duration(0.05, 60),
+            0.8,
+            "deadline of connect, login and facts together; the replication rows have it anew",
+            say=spoken,
+        ),
+        "max_age": Setting(
+            duration(0.1, 600), 3.0, "facts older than it never serve; at least interval + 2 x timeout", say=spoken
+        ),
+        "client_port": Setting(
+            pace(1, 600), 5.0, "how often the way of clients is tested (TCP login); `off`: never", say=spoken_pace
+        ),
+        "write_table": Setting(table, None, "`database.table` for the write probe; without it there is none"),
+        "heartbeat_table": Setting(table, None, "`database.table` as pt-heartbeat fills it: the lag is read there"),
+        "heartbeat_utc": Setting(boolean, True, "its times are UTC (pt-heartbeat --utc), else the server's time zone"),
+        "heartbeat_write": Setting(boolean, False, "write its row here every second, while this is no replica"),
     },
+    "weights": WEIGHTS,
     "http": {
         "listen": Setting(addresses, [("0.0.0.0", 9200)], "addresses of the HTTP interface"),
+    },
+    "agent_check": {
+        "listen": Setting(
+            address_roles,
+            {"0.0.0.0:9201": "writer", "0.0.0.0:9202": "reader"},
+            "addresses of HAProxy's agent-check, each with its role; `null`: the role comes by agent-send; `{}`: none",
+        ),
+        "admin_words": Setting(
+            boolean, False, "say `ready` and `drain` too, which overwrite what an operator set on the balancer"
+        ),
     },
     "control": {
         "socket": Setting(absolute, "/run/healthagent/control.sock", "Unix socket with the same HTTP interface"),
@@ -175,28 +159,109 @@ SECTIONS: dict[str, dict[str, Setting]] = {
 }
 TOP_LEVEL: dict[str, Setting] = {
     "state_dir": Setting(absolute, "/var/lib/healthagent", "remembers that this was once a Galera node"),
+    "tags": Setting(tags, (), "what this node is: names with a text each, for the `tags` of roles", say=dict),
 }
+# the gates that a role may leave out: without any other one a verdict would not mean what it says
+IGNORABLE = (
+    *("client_port", "same_cluster", "min_size", "accepting", "thaw", "queue", "flow", "membership", "progress"),
+    *("restarts", "link", "warm_up"),
+)
+_paranoid, _say_paranoid = either("fast", "paranoid")
+_required, _say_required = either("reported", "required")
+
 ROLE_SETTINGS: dict[str, Setting] = {
-    "max_lag": Setting(duration(0.1, 86400), 10.0, "a replica further behind is down"),
-    "donor": Setting(boolean, False, "serve while donating a state transfer that does not block"),
-    "desync": Setting(boolean, False, "serve while desynced (wsrep_desync, FTWRL, RSU, backup, IST)"),
-    "require_replication": Setting(boolean, True, "a read-only server without a replication source is down"),
-    "exclude_writer": Setting(boolean, False, "leave the primary out"),
+    "enabled": Setting(boolean, False, "the role exists"),
+    "max_lag": _of_role("max_lag_seconds", duration(0.1, 86400), "a replica further behind is down", spoken),
+    "soft_lag": _of_role(
+        "soft_lag_seconds",
+        duration(0, 86400),
+        "lag from which on the weight falls, below `max_lag`; default: half of it",
+        lambda seconds: None if seconds is None else spoken(seconds),
+    ),
+    "subtract_delay": _of_role(
+        "subtract_delay", boolean, "a replica that is delayed on purpose (`MASTER_DELAY`) may be that much behind"
+    ),
+    "connections": _of_role(
+        "connections",
+        some_connections,
+        'the replication connections that count, by name (`""` is the one without); default: all',
+        lambda names: None if names is None else list(names),
+    ),
+    "grace": _of_role(
+        "grace_seconds", duration(0, 3600), "how long a replication thread may be reconnecting to its source", spoken
+    ),
+    "primary_lost": _of_role(
+        "primary_lost",
+        lambda value: PrimaryLost(one_of(*PrimaryLost)(value)),
+        "`serve`: a replica stays up where nothing fails but the link to its source; else `down`",
+        str,
+    ),
+    "require_replication": _of_role(
+        "require_replication", boolean, "a read-only server without a replication source is down"
+    ),
+    "replication": _of_role(
+        "replication_required",
+        _required,
+        "of a Galera node that is a replica too: `required`: its replication must be well; else `reported`",
+        _say_required,
+    ),
+    "exclude_writer": _of_role("exclude_writer", boolean, "leave the primary out"),
+    "donor": _of_role("donor", boolean, "serve while donating a state transfer that does not block"),
+    "desync": _of_role("desync", boolean, "serve while desynced (wsrep_desync, FTWRL, RSU, backup, IST)"),
+    "max_queue": _of_role(
+        "max_queue", whole(0, MAX_QUEUE), "receive queue at most; default: twice the upper limit of flow control"
+    ),
+    "min_size": _of_role("min_size", whole(0, 1000), "members that the Galera cluster must have at least"),
+    "flow": _of_role(
+        "flow",
+        flow_control,
+        "a node that pauses its cluster: `off`, a lower `weight`, or `stop`: down when it hardly lets it run",
+        str,
+    ),
+    "min_disk_free": _of_role(
+        "min_disk_free", amount, "free space that the datadir must have: `5%` or `10GiB`; default: any", spoken_amount
+    ),
+    "write_probe": _of_role("write_probe", boolean, "a node on which nothing is written must take a write of our own"),
+    "membership": _of_role(
+        "paranoid",
+        _paranoid,
+        "`paranoid`: down in the moments in which the cluster agrees on its members",
+        _say_paranoid,
+    ),
+    "max_restarts": _of_role("max_restarts", whole(0, 100), "starts of the server within 10 minutes; 0: any number"),
+    "buffer_pool_load": _of_role("buffer_pool_load", boolean, "wait after a start until the buffer pool is loaded"),
+    "ring": _of_role(
+        "ring", connections, "replication connections of a ring, by name: having them does not make a replica", list
+    ),
+    "tags": _of_role("tags", tags, "the `tags` that a node must have; others are down", dict),
+    "ignore": _of_role(
+        "ignore", some_of(IGNORABLE, "gates that can be ignored"), "gates that are not asked, by name", sorted
+    ),
+    "weights": Setting(as_it_is, None, "as the section `weights`, for this role alone"),
 }
+_EVERY = ("min_size", "tags", "ignore", "weights")
+_WRITES = ("min_disk_free", "write_probe", "membership", "max_restarts", "ring")
+_BOTH = ("flow", "buffer_pool_load", *_EVERY)
 _ROLE_KEYS: dict[Base, tuple[str, ...]] = {
-    Base.ANY: ("donor", "desync"),
-    Base.READER: tuple(ROLE_SETTINGS),
-    Base.WRITER: (),
-    Base.CANDIDATE: (),
-    Base.SYNCED: (),
+    Base.ANY: ("donor", "desync", *_EVERY),
+    Base.READER: tuple(key for key in ROLE_SETTINGS if key not in ("enabled", *_WRITES)),
+    Base.WRITER: (*_WRITES, *_BOTH),
+    Base.CANDIDATE: (*_WRITES, *_BOTH),
+    Base.SYNCED: _EVERY,
+    Base.STALE_OK: ("enabled", "tags", "weights"),
 }
+# the built-in reader tells how old its data are: nobody who asks for it expects less than the whole age
+OWN_ONLY = frozenset({"subtract_delay"})
 # names that are paths with another meaning, or will be
-_PATHS = "health readiness primary master read-write read-only replica slave stale-ok liveness drained state why"
-_LATER = "history metrics ui drain maintenance ready switchover ack"
+_PATHS = "health readiness primary master read-write read-only replica slave liveness drained state why ack"
+_LATER = "history metrics ui drain maintenance ready switchover"
 RESERVED_NAMES = frozenset((*_PATHS.split(" "), *_LATER.split(" ")))
 ROLE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
-def role_keys(base: Base) -> tuple[str, ...]:
-    """The settings that a role of this base takes: a writer never serves on a donor, whatever one would like."""
-    return _ROLE_KEYS[base]
+def role_keys(base: Base, *, own: bool) -> tuple[str, ...]:
+    """The settings that a role of this base takes: a writer never serves on a donor, whatever one would like.
+
+    `own`: a role of the operator's, which may ask for less than the built-in one of the same base.
+    """
+    return tuple(key for key in _ROLE_KEYS[base] if own or key not in OWN_ONLY)

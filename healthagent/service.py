@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from healthagent import __version__, logs
+from healthagent.agentcheck import AgentCheck
 from healthagent.config import Config
 from healthagent.errors import ConfigError, HealthagentError, StartError
 from healthagent.listeners import Listeners, raise_file_limit
 from healthagent.monitor import Monitor
-from healthagent.pin import Pin
+from healthagent.pin import Keeper, PinFile
 from healthagent.web import Web
 
 __all__ = ["Service"]
@@ -32,9 +33,18 @@ class Service:
 
     async def run(self) -> None:
         raise_file_limit()
-        self._monitor = Monitor(self._config, Pin(self._config.state_dir))
-        self._web = Web(self._monitor.board, self._config.policy.roles, self._about_config)
-        self._listeners = Listeners(self._web.server)
+        self._monitor = Monitor(self._config, Keeper(PinFile(self._config.state_dir)))
+        self._web = Web(
+            self._monitor.board,
+            self._config.policy.roles,
+            self._about_config,
+            self._monitor.ask,
+            self._monitor.acknowledge,
+        )
+        self._agent_check = AgentCheck(
+            self._monitor.board, self._config.policy.roles, admin_words=self._config.admin_words
+        )
+        self._listeners = Listeners(self._web.server, self._agent_check.port)
         stop, reload = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -47,6 +57,7 @@ class Service:
             log.info("stopped")
         finally:
             await self._listeners.close()
+            self._agent_check.close()
 
     async def _watch(self, stop: asyncio.Event, reload: asyncio.Event) -> None:
         running = asyncio.ensure_future(self._monitor.run())
@@ -82,11 +93,14 @@ class Service:
         logs.configure(new.log_level, new.log_format)
         self._config, self._reload_errors = new, []
         self._web.set_roles(new.policy.roles)
+        self._agent_check.adopt(new.policy.roles, admin_words=new.admin_words)
         self._monitor.reconfigure(new)
         self._greet("reloaded")
 
     def _greet(self, word: str = "started") -> None:
         listening = ", ".join(f"{host}:{port}" for host, port in self._config.listen)
+        for entry in self._config.agent_ports:
+            listening += f", {entry.host}:{entry.port} (agent-check, {entry.role or 'role by agent-send'})"
         where = self._config.login.where
         log.info(
             "healthagent %s %s: %s, asks %s, listens on %s", __version__, word, self._config.source, where, listening

@@ -5,13 +5,13 @@ without a table. Nothing is asked by version: what a server has not, it does not
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from healthagent import parse
+from healthagent import parse, tables
+from healthagent.facts import Heartbeat, Replication
 from healthagent.link import Link
-from healthagent.model import Replication
 
-__all__ = ["Login", "Session"]
+__all__ = ["Login", "Session", "Watch", "link_to"]
 
 
 def _names(names: tuple[str, ...]) -> str:
@@ -28,7 +28,7 @@ class Login:
     """How to reach the server: a socket, or host and port. `local`: its processes are ours to see."""
 
     user: str
-    password: str = ""
+    password: str = field(default="", repr=False)
     socket: str | None = None
     host: str = "127.0.0.1"
     port: int = 3306
@@ -44,14 +44,36 @@ class Login:
         return self.socket or f"{self.host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What is looked at besides the facts, and what may be written; tables are `database.table`. None: not at all."""
+
+    client_port_seconds: float | None = None
+    disk: bool = False
+    write_table: str | None = None
+    heartbeat_table: str | None = None
+    heartbeat_utc: bool = True
+    heartbeat_write: bool = False
+
+    @property
+    def once(self) -> "Watch":
+        """For a single look at the server: only what is known with the first facts."""
+        return Watch(disk=self.disk, heartbeat_table=self.heartbeat_table, heartbeat_utc=self.heartbeat_utc)
+
+
+def link_to(login: Login) -> Link:
+    """A connection that is not opened yet."""
+    address = {"unix_socket": login.socket} if login.socket else {"host": login.host, "port": login.port}
+    return Link(
+        user=login.user, password=login.password, autocommit=True, program_name="healthagent", ssl=None, **address
+    )
+
+
 class Session:
     """A login that is made at the first statement. Not to be used by two at once, nor again after an error."""
 
     def __init__(self, login: Login, *, statement_seconds: float) -> None:
-        address = {"unix_socket": login.socket} if login.socket else {"host": login.host, "port": login.port}
-        self._link = Link(
-            user=login.user, password=login.password, autocommit=True, program_name="healthagent", ssl=None, **address
-        )
+        self._link = link_to(login)
         self._statement_seconds = statement_seconds
         self._select = ""
         self.over = False
@@ -79,6 +101,13 @@ class Session:
     async def replications(self) -> tuple[Replication, ...]:
         """One row per replication connection; error 1227 without SLAVE MONITOR."""
         return parse.replications(await self._link.rows(REPLICATION))
+
+    async def heartbeats(self, watch: Watch) -> tuple[Heartbeat, ...]:
+        """The rows of `watch.heartbeat_table`; error 1142 without SELECT on it, 1969 behind a lock on it."""
+        assert watch.heartbeat_table is not None
+        limit = self._statement_seconds / 2
+        read = tables.read_heartbeats(watch.heartbeat_table, utc=watch.heartbeat_utc, statement_seconds=limit)
+        return tables.heartbeats(await self._link.rows(read))
 
     async def ended(self) -> None:
         """Returns when the server has closed the connection, and sets `over`; only while no statement runs."""

@@ -2,17 +2,52 @@
 
 from dataclasses import dataclass, replace
 
-from healthagent.model import FailureKind, Galera, LocalState, Policy, Replication, Snapshot, Topology, Transfer
+from healthagent.facts import FailureKind, Galera, LocalState, ProcessState, Replication, Snapshot, Transfer
+from healthagent.links import Lag, Link, follow_lags, follow_links
+from healthagent.pace import MOVING, NO_FLOW, Flow, Standstill, follow_flow, follow_standstill
+from healthagent.policy import Policy, Topology
 
-__all__ = ["Episode", "Thaw", "Trail", "follow", "provider_loaded", "thaw_seconds"]
+__all__ = ["Episode", "Pins", "Thaw", "Trail", "follow", "is_synced", "provider_loaded", "thaw_seconds"]
 
 # A freeze counts from 0.8 x evs.suspect_timeout on: a busy machine is not taken for a frozen one.
 FREEZE_OF_SUSPECT_TIMEOUT = 0.8
 FREEZE_UNKNOWN_SECONDS = 2.0
 SUSPECT_TIMEOUT_DEFAULT_SECONDS = 5.0  # Galera's own, where the provider's options cannot be read
 THAW_MARGIN_SECONDS = 3.0
-# errors that only a running server, or a dead one, can cause
-SIGNS_OF_LIFE = (FailureKind.REFUSED, FailureKind.LOGIN, FailureKind.LIMIT)
+# timeouts at the start of this program that make a freeze: one may be a server that is slow to log us in
+ENOUGH_SILENCES = 2
+STARTS_WINDOW_SECONDS = 600.0
+STARTS_KEPT = 100
+# Uptime counts whole seconds, by the wall clock
+UPTIME_SLACK_SECONDS = 2.0
+HAS_STATE = (LocalState.DONOR_DESYNCED, LocalState.JOINED, LocalState.SYNCED)
+# errors that only a running server can cause
+SIGNS_OF_LIFE = (FailureKind.LOST, FailureKind.LOGIN, FailureKind.LIMIT, FailureKind.QUERY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thaw:
+    """A node that answers again after it was frozen. `conf_id`: the view it had before, None: it was no member."""
+
+    at: float
+    conf_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pins:
+    """What must outlive this process.
+
+    `galera`: this was once a Galera node; `cluster_uuid`: the cluster that it was a synced member of; `inconsistent`:
+    it was voted out, and no whole copy has come since; `copying`: a state transfer to it has been seen since then;
+    `plain`: it is no Galera node now, as somebody acknowledged; `thaw`: it was frozen, and may not know it yet.
+    """
+
+    galera: bool = False
+    cluster_uuid: str | None = None
+    inconsistent: bool = False
+    copying: bool = False
+    plain: bool = False
+    thaw: Thaw | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,62 +70,76 @@ class Episode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thaw:
-    """A node that answers again after it was frozen. `conf_id`: the view it had before, None: it was no member."""
-
-    at: float
-    conf_id: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Trail:
     """`overslept`: no probe had ended for max_age before this sample, so much may have happened unseen.
 
-    `heard_at`: the last sign of a server that is not frozen; `conf_id`: the view of the last facts.
-
-    `lags`: connection -> (seconds, when read); `link_lost_at`: connection -> when its IO thread left "Yes".
+    `heard_at`: the last sign of a server that is not frozen; `conf_id`, `member` and `uptime_seconds`: of the last
+    facts; `lost`: nobody has listened since then; `started_at`: the last start of the server that we know of; `starts`:
+    when the server was started, within ten minutes; `warm_since`: when it was started or became a member again;
+    `silences`: the timeouts ever since this program began to ask; `silence_seconds`: the longest time without a word
+    since the last facts, where an error ended it.
     """
 
     sampled_at: float | None = None
     overslept: bool = False
     facts_at: float | None = None
     heard_at: float | None = None
+    silences: int = 0
+    silence_seconds: float = 0.0
     conf_id: int | None = None
-    thaw: Thaw | None = None
+    member: bool | None = None
+    lost: bool = False
+    started_at: float | None = None
+    uptime_seconds: int | None = None
     galera: bool | None = None
     desync: Episode | None = None
-    lags: tuple[tuple[str, int, float], ...] = ()
-    link_lost_at: tuple[tuple[str, float], ...] = ()
+    starts: tuple[float, ...] = ()
+    warm_since: float | None = None
+    pins: Pins = Pins()
+    lags: tuple[Lag, ...] = ()
+    links: tuple[Link, ...] = ()
+    flow: Flow = NO_FLOW
+    standstill: Standstill = MOVING
 
-    def lag_seconds(self, replication: Replication, now: float) -> float | None:
-        """The lag as reported; while the IO thread reconnects, the last known one plus the time since."""
-        if replication.lag_seconds is not None:
-            return float(replication.lag_seconds)
-        if replication.io_running == "Yes":
-            return None
-        return next((lag + now - at for name, lag, at in self.lags if name == replication.connection), None)
+    def lag(self, connection: str) -> Lag:
+        return next((lag for lag in self.lags if lag.connection == connection), Lag(connection=connection))
+
+    def link(self, connection: str) -> Link:
+        return next((link for link in self.links if link.connection == connection), Link(connection=connection))
 
     def link_lost_seconds(self, replication: Replication, now: float) -> float:
         """How long the IO thread has not been "Yes"; 0 while it is."""
-        return next((now - at for name, at in self.link_lost_at if name == replication.connection), 0.0)
+        lost_at = self.link(replication.connection).lost_at
+        return 0.0 if lost_at is None else now - lost_at
 
 
 def follow(trail: Trail, snapshot: Snapshot, policy: Policy) -> Trail:
     """The trail after this snapshot; of a failed probe only that it was."""
     overslept = trail.sampled_at is not None and snapshot.started_at - trail.sampled_at > policy.max_age_seconds
-    trail = replace(trail, sampled_at=snapshot.ended_at, overslept=overslept)
     if snapshot.server is None:
-        return _without_facts(trail, snapshot)
-    return replace(
-        trail,
+        return _without_facts(replace(trail, sampled_at=snapshot.ended_at, overslept=overslept), snapshot)
+    galera, now, uptime = snapshot.galera, snapshot.ended_at, snapshot.server.uptime_seconds
+    member, started = is_member(galera), _started_at(trail, uptime, now)
+    links = follow_links(trail.links, snapshot.replications, now)
+    pins = _pins(trail, snapshot, policy)
+    return Trail(
+        sampled_at=now,
+        overslept=overslept,
         facts_at=snapshot.started_at,
-        heard_at=snapshot.ended_at,
-        conf_id=snapshot.galera.cluster_conf_id if snapshot.galera else None,
-        thaw=_thaw(trail, snapshot),
-        galera=_is_galera(snapshot, policy),
+        heard_at=now,
+        conf_id=galera.cluster_conf_id if galera else None,
+        member=member,
+        started_at=started if started is not None else trail.started_at,
+        uptime_seconds=uptime,
+        galera=_is_galera(galera, pins, policy),
         desync=_episode(trail.desync, snapshot),
-        lags=_lags(trail, snapshot),
-        link_lost_at=_link_lost_at(trail, snapshot),
+        starts=_starts(trail.starts, started, now),
+        warm_since=now if member and trail.member is False else started if started is not None else trail.warm_since,
+        pins=pins,
+        lags=follow_lags(trail.lags, snapshot, heartbeats=policy.heartbeats),
+        links=links,
+        flow=follow_flow(trail.flow, galera, now),
+        standstill=follow_standstill(trail.standstill, snapshot),
     )
 
 
@@ -98,10 +147,22 @@ def _without_facts(trail: Trail, snapshot: Snapshot) -> Trail:
     kind = snapshot.failure.kind if snapshot.failure is not None else None
     if kind in (FailureKind.REFUSED, FailureKind.LOST):
         # another process will answer: what it says of state 3 is not the end of an episode of this one
-        trail = replace(trail, desync=None)
-    if kind is FailureKind.REFUSED:
-        trail = replace(trail, thaw=None)
-    return replace(trail, heard_at=snapshot.ended_at) if kind in SIGNS_OF_LIFE else trail
+        joins = any(transfer.joiner for transfer in snapshot.evidence.transfers or ())
+        pins = trail.pins
+        if pins.inconsistent and joins and not pins.copying:
+            pins = replace(pins, copying=True)
+        trail = replace(trail, desync=None, member=False, lost=True, pins=pins)
+    if kind is FailureKind.REFUSED:  # another process will answer, and that one was not frozen
+        pins = replace(trail.pins, thaw=None) if trail.pins.thaw is not None else trail.pins
+        return replace(trail, heard_at=snapshot.ended_at, silences=0, silence_seconds=0.0, pins=pins)
+    if kind in SIGNS_OF_LIFE:
+        silence = 0.0 if trail.heard_at is None else snapshot.ended_at - trail.heard_at
+        longest = max(trail.silence_seconds, silence)
+        return replace(trail, heard_at=snapshot.ended_at, silence_seconds=longest)
+    if kind is FailureKind.TIMEOUT and trail.facts_at is None and trail.heard_at is None:
+        stopped = snapshot.evidence.process is ProcessState.STOPPED
+        return replace(trail, silences=trail.silences + (ENOUGH_SILENCES if stopped else 1))
+    return trail
 
 
 def provider_loaded(galera: Galera | None) -> bool:
@@ -113,30 +174,64 @@ def provider_loaded(galera: Galera | None) -> bool:
     return galera.provider.lower() != "none"
 
 
-def _is_galera(snapshot: Snapshot, policy: Policy) -> bool:
+def is_member(galera: Galera | None) -> bool:
+    """Whether the node has its state and a quorum, whoever it serves."""
+    return galera is not None and galera.local_state in HAS_STATE and galera.cluster_status == "Primary"
+
+
+def is_synced(galera: Galera) -> bool:
+    """A synced member that takes part in replication."""
+    here = galera.local_state == LocalState.SYNCED and is_member(galera)
+    return here and galera.ready is True and galera.on is True
+
+
+def _is_galera(galera: Galera | None, pins: Pins, policy: Policy) -> bool:
     if policy.topology is not Topology.AUTO:
         return policy.topology is Topology.GALERA
-    return policy.galera_pinned or provider_loaded(snapshot.galera)
+    return not pins.plain and (pins.galera or provider_loaded(galera))
 
 
-def _thaw(trail: Trail, snapshot: Snapshot) -> Thaw | None:
+def _pins(trail: Trail, snapshot: Snapshot, policy: Policy) -> Pins:
+    """A whole copy is what a node that was voted out needs: Galera has emptied its grastate.dat, so that no IST can
+    bring it back. So the first time it is synced behind a state transfer ends the latch.
+    """
+    before, galera = trail.pins, snapshot.galera
+    if galera is None or not provider_loaded(galera):
+        return before if before.thaw is None else replace(before, thaw=None)
+    synced = is_synced(galera)
+    uuid = galera.cluster_state_uuid if synced and policy.cluster_uuid is None else None
+    whole = synced and before.copying
+    inconsistent = galera.local_state == LocalState.INCONSISTENT or (before.inconsistent and not whole)
+    pins = Pins(
+        galera=True,
+        cluster_uuid=before.cluster_uuid or uuid,
+        inconsistent=inconsistent,
+        copying=before.copying and inconsistent,
+        plain=before.plain and galera.on is not True,
+        thaw=_thaw(trail, galera, snapshot.ended_at),
+    )
+    return before if pins == before else pins
+
+
+def _thaw(trail: Trail, galera: Galera, now: float) -> Thaw | None:
     """Measured on a node frozen for longer than evs.suspect_timeout: after it goes on it says Synced, Primary and ready
     for 6 s, with the view and the rows of before, and is a member again after 8 s. A shorter freeze is noticed by
-    nobody; whether it was one, only time tells.
+    nobody; whether it was one, only time tells. How long one lasted that had begun before this program did, nobody
+    knows: it counts.
     """
-    galera, now = snapshot.galera, snapshot.ended_at
-    if galera is None:
-        return None
-    suspect = galera.suspect_timeout_seconds
+    suspect, thaw = galera.suspect_timeout_seconds, trail.pins.thaw
     threshold = FREEZE_OF_SUSPECT_TIMEOUT * suspect if suspect is not None else FREEZE_UNKNOWN_SECONDS
-    thaw = trail.thaw
-    if trail.heard_at is not None and now - trail.heard_at >= threshold:
+    silence = max(trail.silence_seconds, 0.0 if trail.heard_at is None else now - trail.heard_at)
+    if trail.silences >= ENOUGH_SILENCES:
+        thaw = Thaw(at=now, conf_id=galera.cluster_conf_id)
+    elif silence >= threshold:
         thaw = Thaw(at=now, conf_id=thaw.conf_id if thaw is not None else trail.conf_id)
     if thaw is None:
         return None
     synced = galera.local_state == LocalState.SYNCED and galera.cluster_status == "Primary"
     rejoined = synced and galera.cluster_conf_id is not None and galera.cluster_conf_id != thaw.conf_id
-    waited = now - thaw.at >= thaw_seconds(galera) and galera.evs_state == "OPERATIONAL"
+    operational = galera.evs_state in (None, "OPERATIONAL")  # a provider that does not tell must not wait for ever
+    waited = operational and now - thaw.at >= thaw_seconds(galera)
     return None if rejoined or waited else thaw
 
 
@@ -160,20 +255,22 @@ def _episode(before: Episode | None, snapshot: Snapshot) -> Episode | None:
     return replace(episode, transfers=sent, blind_since=None, copied=copied)
 
 
-def _lags(trail: Trail, snapshot: Snapshot) -> tuple[tuple[str, int, float], ...]:
-    if snapshot.replications is None:
-        return trail.lags
-    known = {name: (lag, at) for name, lag, at in trail.lags}
-    for row in snapshot.replications:
-        if row.lag_seconds is not None:
-            known[row.connection] = (row.lag_seconds, snapshot.ended_at)
-    names = {row.connection for row in snapshot.replications}
-    return tuple((name, lag, at) for name, (lag, at) in known.items() if name in names)
+def _started_at(trail: Trail, uptime: int | None, now: float) -> float | None:
+    """When the server was started, if this sample is the first to show it.
+
+    Uptime follows the wall clock, which may be set. So it is a new start where nobody has listened meanwhile and the
+    server is younger than it should be; or where it has fallen to less than the time since the last facts.
+    """
+    if uptime is None:
+        return None
+    started = now - uptime
+    if trail.started_at is None or trail.uptime_seconds is None or trail.facts_at is None:
+        return started
+    younger = trail.lost and started - trail.started_at > UPTIME_SLACK_SECONDS
+    fell = uptime < trail.uptime_seconds and uptime <= now - trail.facts_at + UPTIME_SLACK_SECONDS
+    return started if younger or fell else None
 
 
-def _link_lost_at(trail: Trail, snapshot: Snapshot) -> tuple[tuple[str, float], ...]:
-    if snapshot.replications is None:
-        return trail.link_lost_at
-    known = dict(trail.link_lost_at)
-    lost = [row.connection for row in snapshot.replications if row.io_running != "Yes"]
-    return tuple((name, known.get(name, snapshot.ended_at)) for name in lost)
+def _starts(before: tuple[float, ...], started: float | None, now: float) -> tuple[float, ...]:
+    starts = before if started is None else (*before, started)
+    return tuple(at for at in starts if now - at < STARTS_WINDOW_SECONDS)[-STARTS_KEPT:] if starts else starts

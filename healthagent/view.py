@@ -1,39 +1,40 @@
-"""What a gate may look at, and the answer of those gates that hold nothing back."""
+"""What a gate may look at, and the answers of those gates that hold nothing back."""
 
 from dataclasses import dataclass
 
-from healthagent.model import Finding, Galera, Gate, Outcome, Policy, Role, Server, Snapshot
-from healthagent.reasons import Reason
+from healthagent.facts import Galera, Server, Snapshot
+from healthagent.model import NOW, Damping, Finding, Outcome, Shown
+from healthagent.policy import Policy
+from healthagent.reasons import Reason, State
 from healthagent.trail import Trail
 
-__all__ = ["View", "at_once"]
+__all__ = ["View", "judged"]
+
+NO_SERVER, NO_GALERA = Server(), Galera()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class View:
-    """What a gate may look at. `fallen`: the gates of this role that are down now, for "back at half" rules."""
+    """One sample and what went before it. A role's settings come to a gate as arguments, so that roles which agree in
+    them share its answer.
+    """
 
     snapshot: Snapshot
     trail: Trail
     policy: Policy
-    role: Role
-    fallen: frozenset[Gate] = frozenset()
+    state: State
+    server: Server
+    galera: Galera
+    now: float
 
-    @property
-    def server(self) -> Server:
-        return self.snapshot.server or Server()
-
-    @property
-    def galera(self) -> Galera:
-        return self.snapshot.galera or Galera()
+    @classmethod
+    def of(cls, snapshot: Snapshot, trail: Trail, policy: Policy, state: State) -> "View":
+        server, galera = snapshot.server or NO_SERVER, snapshot.galera or NO_GALERA
+        return cls(snapshot, trail, policy, state, server, galera, snapshot.ended_at)
 
 
-def at_once(gate: Gate, passed: bool, reason: Reason, *, value: object, limit: object) -> Finding:
-    """A finding without a hold."""
-    return Finding(
-        gate=gate,
-        outcome=Outcome.PASS if passed else Outcome.FAIL,
-        reason=None if passed else reason,
-        value=value if isinstance(value, str | int | float) else None,
-        limit=limit if isinstance(limit, str | int | float) else None,
-    )
+def judged(passed: bool, reason: Reason, value: Shown = None, limit: Shown = None, damping: Damping = NOW) -> Finding:
+    """PASS, or FAIL with the reason."""
+    if passed:
+        return Finding(Outcome.PASS, None, value, limit, damping)
+    return Finding(Outcome.FAIL, reason, value, limit, damping)

@@ -3,6 +3,8 @@
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,7 +12,10 @@ from aiohttp import web
 
 from healthagent import __version__, clock
 from healthagent.board import Board
-from healthagent.model import Publication, Role, Verdict
+from healthagent.decide import reports
+from healthagent.model import Publication, Verdict
+from healthagent.policy import Role
+from healthagent.question import tightened
 from healthagent.render import (
     JSON_TYPE,
     TEXT_TYPE,
@@ -35,10 +40,14 @@ ALIASES: dict[str, str] = {
     "/read-only": "reader",
     "/slave": "replica",
 }
+TEXT = {"Cache-Control": "no-store", "Content-Type": TEXT_TYPE}
 LIVENESS = {
-    TEXT_TYPE: Answer(200, "OK", {"Cache-Control": "no-store", "Content-Type": TEXT_TYPE}, b"OK liveness\n"),
+    TEXT_TYPE: Answer(200, "OK", TEXT, b"OK liveness\n"),
     JSON_TYPE: document_answer({"role": "liveness", "verdict": "up"}),
 }
+ACK = "/ack"
+# a role that exists only where the configuration asks for it, and how it does
+OPT_IN = {"/stale-ok": "; /stale-ok exists with `roles: {stale-ok: {enabled: true}}`"}
 FORMATS = {"json": JSON_TYPE, "text": TEXT_TYPE}
 
 
@@ -49,28 +58,42 @@ class RefusedError(Exception):
 class Web:
     """The application behind every listener, TCP and Unix socket alike."""
 
-    def __init__(self, board: Board, roles: tuple[Role, ...], about_config: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        board: Board,
+        roles: tuple[Role, ...],
+        about_config: Callable[[], Mapping[str, Any]],
+        ask: Callable[[str, Role], Publication],
+        acknowledge: Callable[[bool], tuple[str, ...]],
+    ) -> None:
+        """`ask`: what to tell with one more question. `acknowledge`: takes whether another cluster is meant too, and
+        returns the words of what it ended.
+        """
         self._board = board
+        self._acknowledge = acknowledge
         self._about_config = about_config
+        self._ask = ask
         self._clients: dict[Connection, None] = {}
         self._rendered: Publication | None = None
-        self._answers: dict[str, dict[str, Answer]] = {}
+        self._answers: dict[str, tuple[Verdict, dict[str, Answer]]] = {}
         self._documents: dict[str, Callable[[Mapping[str, str]], Answer]] = {"/state": self._state, "/why": self._why}
         self.set_roles(roles)
 
     def set_roles(self, roles: tuple[Role, ...]) -> None:
         """The roles that have a path from now on."""
-        self._roles = tuple(role.name for role in roles)
+        self._roles = {role.name: role for role in roles}
         self._paths = ALIASES | {f"/{name}": name for name in self._roles}
 
-    def server(self) -> Server:
-        """The protocol factory for a listener."""
-        return Server(self.handle, self._clients)
+    def server(self, control: bool = False) -> Server:
+        """The protocol factory for a listener; only from `control`, the Unix socket, changes are accepted."""
+        return Server(partial(self.handle, control=control), self._clients, posts=(ACK,))
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
+    async def handle(self, request: web.BaseRequest, *, control: bool) -> web.Response:
         """One request; whatever it asks for that is not known is 400. (wire has seen to its method and its form.)"""
         media = JSON_TYPE if _wants_json(request.headers.get("Accept", "")) else TEXT_TYPE
         try:
+            if request.raw_path.partition("?")[0] == ACK:
+                return _respond(request, self._ack(request, media, control))
             return _respond(request, self._answer(request.raw_path, media))
         except RefusedError as error:
             return _respond(request, refusal("Bad Request", str(error), media))
@@ -79,28 +102,58 @@ class Web:
         path, _, query = target.partition("?")
         role = self._paths.get(path)
         if role is not None:
-            media = _parameters(query, path, "format").get("format", media)
-            # a role that a reload has just brought has no verdict until the next sample
-            answers = self._role_answers().get(role) or role_answers(Verdict(role=role, since_wall=time.time()))
-            return answers[media]
+            if not query:
+                return self._role_answer(self._board.current(), role)[media]
+            parameters = _parameters(query, path)
+            media = _format(parameters.pop("format", None), media)
+            if not parameters:
+                return self._role_answer(self._board.current(), role)[media]
+            try:
+                key, stricter = tightened(self._roles[role], parameters)
+            except ValueError as error:
+                raise RefusedError(str(error)) from error
+            return self._role_answer(self._ask(key, stricter), key)[media]
         if path == "/liveness":
-            return LIVENESS[_parameters(query, path, "format").get("format", media)]
+            return LIVENESS[_format(_parameters(query, path, "format").get("format"), media)]
         if path in self._documents:
             known = ("format", "role") if path == "/why" else ("format",)
             parameters = _parameters(query, path, *known)
-            if parameters.get("format", JSON_TYPE) != JSON_TYPE:
+            if _format(parameters.get("format"), JSON_TYPE) != JSON_TYPE:
                 raise RefusedError(f"parameter 'format' is 'text'; {path} is JSON only")
             return self._documents[path](parameters)
-        others = "/liveness, /state, /why?role=ROLE"
+        others = f"/liveness, /state, /why?role=ROLE{OPT_IN.get(path, '')}"
         raise RefusedError(f"unknown path {path!r}; roles: {', '.join(self._roles)}; others: {others}")
 
-    def _role_answers(self) -> dict[str, dict[str, Answer]]:
-        """Rendered once for each publication, whoever asks how often."""
-        publication = self._board.current()
+    def _ack(self, request: web.BaseRequest, media: str, control: bool) -> Answer:
+        """An administrator's word that what the agent holds against this node has been seen to."""
+        if request.method != "POST":
+            return _refusal(405, "Method Not Allowed", f"{ACK} takes POST, on the control socket", media, Allow="POST")
+        if not control:
+            return _refusal(403, "Forbidden", "changes are accepted on the control socket only", media)
+        parameters = _parameters(request.raw_path.partition("?")[2], ACK, "format", "cluster")
+        if parameters.get("cluster", "1") != "1":
+            raise RefusedError(f"parameter 'cluster' is {parameters['cluster']!r}; must be 1, or left out")
+        media = _format(parameters.get("format"), media)
+        words = self._acknowledge("cluster" in parameters)
+        if media == JSON_TYPE:
+            return document_answer({"acknowledged": list(words)})
+        says = f"acknowledged: {', '.join(words)}" if words else "nothing to acknowledge"
+        return Answer(200, "OK", TEXT, f"{says}\n".encode())
+
+    def _role_answer(self, publication: Publication, key: str) -> dict[str, Answer]:
+        """Rendered once for each verdict, whoever asks how often."""
+        verdict = publication.verdicts.get(key)
+        if verdict is None:
+            # a role that a reload has just brought has no verdict until the next sample
+            return role_answers(Verdict(role=key.partition("?")[0], since_wall=time.time()))
         if publication is not self._rendered:
-            self._answers = {name: role_answers(verdict) for name, verdict in publication.verdicts.items()}
+            answers = self._answers.items()
+            self._answers = {name: known for name, known in answers if publication.verdicts.get(name) is known[0]}
             self._rendered = publication
-        return self._answers
+        known = self._answers.get(key)
+        if known is None:
+            known = self._answers[key] = (verdict, role_answers(verdict))
+        return known[1]
 
     def _state(self, parameters: Mapping[str, str]) -> Answer:
         publication, now = self._board.current(), clock.now()
@@ -110,27 +163,36 @@ class Web:
         role = parameters.get("role", "any")
         if role not in self._roles:
             raise RefusedError(f"unknown role {role!r}; roles: {', '.join(self._roles)}")
-        return document_answer(why_document(self._board.current().gates.get(role, ())))
+        publication = self._board.current()
+        return document_answer(why_document(reports(publication, role), publication.factors.get(role)))
 
 
 def _parameters(query: str, path: str, *known: str) -> dict[str, str]:
-    """The parameters by name; `format` as a media type."""
+    """The parameters by name, each given once; only `known` ones where those are named."""
     found: dict[str, str] = {}
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=8, errors="strict")
     except ValueError as error:
         raise RefusedError(f"malformed parameters: {error}") from error
     for name, value in pairs:
-        if name not in known:
+        if known and name not in known:
             raise RefusedError(f"unknown parameter {name!r}; {path} takes {', '.join(known)}")
         if name in found:
             raise RefusedError(f"parameter {name!r} is given twice")
-        if name == "format":
-            if value not in FORMATS:
-                raise RefusedError(f"parameter 'format' is {value!r}; must be one of {', '.join(FORMATS)}")
-            value = FORMATS[value]
         found[name] = value
     return found
+
+
+def _format(value: str | None, default: str) -> str:
+    """`json` or `text` -> the media type."""
+    if value is not None and value not in FORMATS:
+        raise RefusedError(f"parameter 'format' is {value!r}; must be one of {', '.join(FORMATS)}")
+    return FORMATS[value] if value is not None else default
+
+
+def _refusal(code: int, phrase: str, says: str, media: str, **headers: str) -> Answer:
+    answer = refusal(phrase, says, media)
+    return replace(answer, code=code, headers={**answer.headers, **headers})
 
 
 def _wants_json(accept: str) -> bool:

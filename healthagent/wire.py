@@ -3,19 +3,20 @@
 HAProxy's `option httpchk GET /x HTTP/1.1` sends no Host header, which aiohttp refuses from 3.14 on; it gets one here.
 What is malformed is refused here, since aiohttp's versions differ in what they let through. aiohttp waits for ever for
 a request that does not come or an answer that nobody reads; here both have a deadline. And it takes as many requests as
-a client likes to send at once; here it gets the next one when it has answered the one before.
+a client likes to send at once; here it gets the next one when it has answered the one before. A POST comes without a
+body, and only to the paths that take one.
 """
 
 import asyncio
 import logging
 import re
 import resource
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from aiohttp import web
 
-__all__ = ["Connection", "Server"]
+__all__ = ["Connection", "Server", "client_limit"]
 
 log = logging.getLogger("healthagent.web")
 
@@ -33,15 +34,20 @@ END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 HOST = re.compile(rb"^host:", re.IGNORECASE | re.MULTILINE)
 # A target in absolute form, which every server must take (RFC 9112 3.2.2), is the same as its path.
 ABSOLUTE = re.compile(rb"https?://(?:\[[0-9a-f:.]+\]|[0-9a-z.-]+)(?::[0-9]{1,5})?(/[!-~]*|\?[!-~]*|)", re.IGNORECASE)
+LENGTH = re.compile(rb"^content-length:[ \t]*([^\r\n]*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 WITH_BODY = re.compile(rb"^(?:content-length|transfer-encoding|upgrade):", re.IGNORECASE | re.MULTILINE)
+TRANSFER_ENCODING = re.compile(rb"^transfer-encoding:", re.IGNORECASE | re.MULTILINE)
 # What aiohttp is given in the place of a request that it must refuse: it answers by handle_error.
 REFUSED = b"?\r\n\r\n"
 
 
 class Server(web.Server):
-    """Makes a Connection for each client. `clients`: those of all listeners, the oldest first."""
+    """Makes a Connection for each client.
 
-    def __init__(self, handler: Handler, clients: "dict[Connection, None]") -> None:
+    `clients`: those of all listeners, the oldest first. `posts`: the paths that take POST; `handler` says who may.
+    """
+
+    def __init__(self, handler: Handler, clients: "dict[Connection, None]", posts: Collection[str] = ()) -> None:
         self._options: dict[str, Any] = {
             "access_log": None,
             "keepalive_timeout": REQUEST_SECONDS,
@@ -51,6 +57,7 @@ class Server(web.Server):
             "logger": log,
         }
         self.clients = clients
+        self.posts = frozenset(path.encode() for path in posts)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             connection = request.protocol
@@ -68,7 +75,7 @@ class Connection(web.RequestHandler):
 
     def __init__(self, server: Server, **options: Any) -> None:
         super().__init__(server, **options)
-        self._clients = server.clients
+        self._clients, self._posts = server.clients, server.posts
         self._head = b""
         self._refusal: tuple[int, str] | None = None
         self._busy = False
@@ -162,12 +169,17 @@ class Connection(web.RequestHandler):
             return
         method, target, version, headers = match.group(1, 2, 3, 4)
         path, hosts = origin_form(target), len(HOST.findall(headers))
-        if method.decode() not in METHODS:
+        posting = method == b"POST" and path is not None and path.partition(b"?")[0] in self._posts
+        if method.decode() not in METHODS and not posting:
             self._refuse(405, f"method {method.decode()} is not allowed; use {', '.join(METHODS)}")
         elif path is None:
             self._refuse(400, "malformed request: its target must be a path")
         elif hosts > 1:
             self._refuse(400, "malformed request: more than one Host header")
+        elif posting and TRANSFER_ENCODING.search(headers):
+            self._refuse(411, "a POST comes without a body here: no Transfer-Encoding")
+        elif posting and LENGTH.findall(headers) not in ([], [b"0"]):
+            self._refuse(400, "a POST comes without a body here: its parameters stand behind the path")
         else:
             self._busy, self._direct = True, WITH_BODY.search(headers) is not None
             rest, self._head = (self._head, b"") if self._direct else (b"", self._head)

@@ -5,6 +5,7 @@ from lab.arbitrator import Arbitrator
 from lab.galera import Galera, GaleraNode
 from lab.haproxy import HAProxy
 from lab.mariadb import MariaDB
+from lab.network import cut_off
 from lab.process import LabError, Process, lab_dir, wait_until
 from lab.replication import Pair
 from lab.writers import Writer
@@ -21,6 +22,7 @@ __all__ = [
     "Pair",
     "Process",
     "Writer",
+    "cut_off",
     "lab_dir",
     "wait_until",
 ]

@@ -80,8 +80,13 @@ class Agent(Process):
         config = {
             "mysql": {"socket": str(node.socket), "datadir": str(node.datadir)},
             "http": {"listen": [f"{node.address}:{port}"]},
+            # off, since several agents stand beside one node; a test that wants it names its address and port
+            "agent_check": {"listen": {}},
             "control": {"socket": str(directory / "control")},
             "state_dir": str(directory / "state"),
+            # servers are started and killed here all the time: no reason to doubt them, nor to wait until they are warm
+            "roles": {"writer": {"max_restarts": 0}},
+            "weights": {"warm_up": "0s"},
         }
         return cls(name, merge(config, overrides), argv=argv)
 

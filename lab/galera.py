@@ -100,6 +100,21 @@ class GaleraNode(MariaDB):
     def wait_ready(self, timeout: float = 60) -> None:
         self.wait_synced(timeout)
 
+    def set_provider(self, option: str, value: str) -> None:
+        """An option of the provider while it runs, such as pc.bootstrap; ValueError for one that this server lacks.
+
+        With the plugin wsrep_provider, which Debian's 11.8 loads, each is a variable of its own, durations are
+        seconds, and the variable with all of them is read-only. It still shows what was set.
+        """
+        variable = f"wsrep_provider_{option.replace('.', '_')}"
+        if self.variable(variable) is not None:
+            number = re.fullmatch(r"(?:PT)?([0-9.]+)S?", value)  # in quotes it has the wrong type: error 1232
+            self.execute(f"SET GLOBAL {variable} = {number[1] if number else repr(value)}")
+        elif self.variable("wsrep_provider_pc_bootstrap") is None:
+            self.execute("SET GLOBAL wsrep_provider_options = %s", [f"{option}={value}"])
+        else:
+            raise ValueError(f"{self!r} has no {variable}")
+
     def bootstrap(self) -> None:
         """Starts a new cluster from this node; returns at once."""
         self._grastate_set("safe_to_bootstrap", "1")

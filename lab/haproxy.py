@@ -2,6 +2,7 @@
 
 import csv
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -12,16 +13,18 @@ LAB_CONFIG = "global\n    stats socket {socket} mode 600 level admin\n"
 
 
 class HAProxy(Process):
-    """One haproxy process in the foreground; `config` is the text, or the path of a file."""
+    """One haproxy process in the foreground; `config` is the text, or the path of a file, and `program` what to run."""
 
-    def __init__(self, config: str | Path, *, name: str = "haproxy") -> None:
+    def __init__(
+        self, config: str | Path, *, name: str = "haproxy", program: Sequence[str | Path] = ("haproxy",)
+    ) -> None:
         self.directory = lab_dir() / name
         self.directory.mkdir(exist_ok=True)
         self.socket = self.directory / "stats"
         own, tested = self.directory / "lab.cfg", self.directory / "haproxy.cfg"
         own.write_text(LAB_CONFIG.format(socket=self.socket))
         tested.write_text(config.read_text() if isinstance(config, Path) else config)
-        super().__init__(["haproxy", "-db", "-f", own, "-f", tested], log=self.directory / "log")
+        super().__init__([*program, "-db", "-f", own, "-f", tested], log=self.directory / "log")
 
     def start(self, *arguments: str) -> Self:
         """Returns when it answers on its stats socket; its servers are UP then, until the first checks."""

@@ -9,6 +9,7 @@ from typing import Self
 
 from lab import sql
 from lab.process import LabError, Process, lab_dir, tail
+from lab.tree import in_tree
 
 SERVER = "/usr/sbin/mariadbd"
 PORT = 3306
@@ -81,7 +82,9 @@ def _install(datadir: Path) -> None:
     bootstrap = [SERVER, f"--defaults-file={config}", "--bootstrap"]
     with log.open("wb") as output:
         for argv, stdin in ((install, ""), (bootstrap, ACCOUNTS_AND_DATA)):
-            done = subprocess.run(argv, input=stdin.encode(), stdout=output, stderr=subprocess.STDOUT, check=False)
+            done = subprocess.run(
+                in_tree(*argv), input=stdin.encode(), stdout=output, stderr=subprocess.STDOUT, check=False
+            )
             if done.returncode:
                 raise LabError(f"{argv[0]} ended with {done.returncode}\n{tail(log)}")
 
@@ -101,7 +104,7 @@ class MariaDB(Process):
         if len(os.fsencode(self.socket)) >= SOCKET_PATH_LIMIT:
             raise LabError(f"the socket's path is too long, choose a shorter TMPDIR: {self.socket}")
         # The datadir stands on the command line too: that is where an agent looks for its server's process.
-        argv = [SERVER, f"--defaults-file={self.config}", f"--datadir={self.datadir}", "--user=root"]
+        argv = in_tree(SERVER, f"--defaults-file={self.config}", f"--datadir={self.datadir}", "--user=root")
         super().__init__(argv, log=self.directory / "log", env=self._own_environment())
 
     def _own_options(self) -> dict[str, Option]:

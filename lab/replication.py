@@ -32,13 +32,23 @@ class Pair(Closing):
     def follow(self) -> None:
         """(Re)starts replication from where the replica stands."""
         self.replica.execute("STOP ALL SLAVES")
-        self.replica.execute(
-            "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER='repl', MASTER_PASSWORD='repl',"
-            " MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=%s",
-            [self.primary.address, PORT, HEARTBEAT_SECONDS],
-        )
-        self.replica.execute("START SLAVE")
+        self.channel("", self.primary)
         self.wait_running()
+
+    def channel(self, name: str, source: MariaDB) -> None:
+        """Starts a connection of that name to a source, beside those that there are. Returns at once."""
+        self.replica.execute(
+            f"CHANGE MASTER '{name}' TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER='repl', MASTER_PASSWORD='repl',"
+            " MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=%s",
+            [source.address, PORT, HEARTBEAT_SECONDS],
+        )
+        self.replica.execute(f"START SLAVE '{name}'")
+
+    def forget(self, *names: str) -> None:
+        """These connections are gone, as if they had never been made."""
+        for name in names:
+            self.replica.execute(f"STOP SLAVE '{name}'")
+            self.replica.execute(f"RESET SLAVE '{name}' ALL")
 
     @property
     def slave(self) -> sql.Row:

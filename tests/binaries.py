@@ -18,3 +18,11 @@ def need(*names: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(says)
     pytest.skip(says)
+
+
+def need_own_root() -> None:
+    """Skips the test that calls it where servers have a root of their own (LAB_ROOT): a filesystem that is mounted
+    here is not theirs.
+    """
+    if "LAB_TREE" in os.environ:
+        pytest.skip("mounts a filesystem for its server, whose root is another one here")

@@ -4,25 +4,25 @@ Rows are as MariaDB 10.11 gives them: status values are texts, `SELECT @@name` g
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from healthagent import parse
-from healthagent.judge import Memory, judge, starting
-from healthagent.model import (
-    Base,
+from healthagent.facts import (
+    Beside,
     Evidence,
     Failure,
     FailureKind,
-    Policy,
+    Heartbeat,
     ProcessState,
-    Publication,
     Replication,
-    Role,
     Snapshot,
-    Status,
     Transfer,
-    Verdict,
 )
+from healthagent.judge import Memory, adapt, judge, starting
+from healthagent.model import Publication, Status, Verdict
+from healthagent.plan import Plan
+from healthagent.policy import Base, Policy, Role
+from healthagent.trail import Pins
 
 Rows = dict[str, object]
 
@@ -44,6 +44,10 @@ GALERA_ROWS: Rows = {
     "wsrep_cluster_size": "3",
     "wsrep_local_index": "1",
     "wsrep_cluster_conf_id": "3",
+    "wsrep_flow_control_sent": "0",
+    "wsrep_flow_control_paused_ns": "0",
+    "wsrep_open_transactions": "0",
+    "wsrep_gcomm_uuid": "ff58934c-e54c-11f1-9b97-52997c88bfde",
     "wsrep_cluster_state_uuid": "c7abde26-e4d5-11f1-877e-2e96af7f438e",
     "wsrep_desync_count": "0",
     "wsrep_local_recv_queue": "0",
@@ -51,6 +55,12 @@ GALERA_ROWS: Rows = {
     "wsrep_evs_state": "OPERATIONAL",
     "wsrep_incoming_addresses": "127.0.0.1:13311,127.0.0.1:13312,127.0.0.1:13313",
     "Threads_connected": "9",
+    "Threads_running": "1",
+    "Innodb_buffer_pool_load_status": "Buffer pool(s) load completed at 261121  1:43:49",
+    "Com_alter_table": "4",
+    "Com_create_index": "0",
+    "Com_drop_index": "0",
+    "Com_optimize": "0",
     "Uptime": "4711",
     "version": "10.11.19-MariaDB-deb12-log",
     "hostname": "db2",
@@ -60,12 +70,14 @@ GALERA_ROWS: Rows = {
     "innodb_read_only": 0,
     "log_bin": 1,
     "max_connections": 151,
+    "gtid_binlog_pos": "0-1-44",
     "wsrep_on": 1,
     "wsrep_provider": "/usr/lib/galera/libgalera_smm.so",
     "wsrep_provider_options": "base_host = 10.0.0.2; evs.suspect_timeout = PT5S; gcs.fc_limit = 16;",
     "wsrep_node_name": "n2",
     "wsrep_desync": 0,
     "wsrep_reject_queries": "NONE",
+    "wsrep_dirty_reads": 0,
 }
 # a server without a provider shows these all the same
 NO_PROVIDER: Rows = {
@@ -80,6 +92,10 @@ NO_PROVIDER: Rows = {
     "wsrep_cluster_state_uuid": "",
     "wsrep_desync_count": None,
     "wsrep_local_recv_queue": None,
+    "wsrep_flow_control_sent": None,
+    "wsrep_flow_control_paused_ns": None,
+    "wsrep_open_transactions": None,
+    "wsrep_gcomm_uuid": None,
     "wsrep_last_committed": None,
     "wsrep_evs_state": None,
     "wsrep_incoming_addresses": None,
@@ -102,6 +118,11 @@ SLAVE_ROW: Rows = {
     "Last_SQL_Errno": 0,
     "Last_SQL_Error": "",
     "Using_Gtid": "Slave_Pos",
+    "Master_Server_Id": 101,
+    "Slave_heartbeat_period": "0.000",  # off: rows that never change would look like a dead link
+    "Slave_received_heartbeats": 7,
+    "Master_Log_File": "binlog.000002",
+    "Read_Master_Log_Pos": 4711,
     "Gtid_IO_Pos": "1-101-44",
     "Gtid_Slave_Pos": "1-101-44",
     "SQL_Delay": 0,
@@ -109,7 +130,7 @@ SLAVE_ROW: Rows = {
 }
 
 ROLES = (
-    *(Role(name=base.value, base=base) for base in Base),
+    *(Role(name=base.value, base=base) for base in Base if base is not Base.STALE_OK),
     Role(name="replica", base=Base.READER, exclude_writer=True),
 )
 POLICY = Policy(roles=ROLES)
@@ -174,6 +195,18 @@ def replica(*slaves: Mapping[str, object], **changes: object) -> Snapshot:
     return snapshot(plain_rows(**changes), slaves or (slave_row(),))
 
 
+def beside(what: Snapshot, **looks: object) -> Snapshot:
+    """`what` with something that is looked at beside the probe: client_port, disk, write_probe."""
+    assert set(looks) <= {field.name for field in fields(Beside)}
+    return replace(what, beside=replace(what.beside, **looks))  # type: ignore[arg-type]
+
+
+def beating(what: Snapshot, *beats: tuple[int, float]) -> Snapshot:
+    """`what` with rows of the heartbeat table: (server_id, age in seconds)."""
+    rows = tuple(Heartbeat(server_id=server_id, age_seconds=age) for server_id, age in beats)
+    return replace(what, heartbeats=rows)
+
+
 def failed(
     kind: FailureKind,
     code: int | None = None,
@@ -200,24 +233,37 @@ FULL = failed(FailureKind.LIMIT, 1040)
 class Agent:
     """judge() and its memory under a clock that moves only when told so."""
 
-    def __init__(self, policy: Policy = POLICY) -> None:
-        self.policy = policy
+    def __init__(self, policy: Policy = POLICY, pins: Pins | None = None) -> None:
         self.now = START
-        self.memory: Memory = starting(policy, WALL)
+        self.memory: Memory = starting(policy, WALL, pins)
         self.sequence = 0
+
+    @property
+    def wall(self) -> float:
+        return WALL + self.now - START
+
+    def reloads(self, policy: Policy) -> "Agent":
+        """A new configuration."""
+        self.memory = adapt(self.memory, Plan(policy), self.wall)
+        return self
 
     def sees(self, what: Snapshot, *, after: float = 0.5) -> "Agent":
         """One sample that ends `after` seconds from now."""
         self.now = round(self.now + after, 6)
         self.sequence += 1
         stamped = replace(what, ended_at=self.now, sequence=self.sequence)
-        self.memory = judge(self.memory, stamped, self.policy, WALL + self.now - START)
+        self.memory = judge(self.memory, stamped, self.wall)
         return self
 
     def keeps_seeing(self, what: Snapshot, seconds: float, *, every: float = 0.1) -> "Agent":
         """Samples `every` so often for `seconds`, the last one at their end."""
         for _ in range(round(seconds / every)):
             self.sees(what, after=every)
+        return self
+
+    def sees_all(self, what: Iterable[Snapshot], *, every: float = 0.5) -> "Agent":
+        for one in what:
+            self.sees(one, after=every)
         return self
 
     @property
@@ -237,6 +283,9 @@ class Agent:
     def reasons(self, role: str) -> list[str]:
         return [reason.word for reason in self.verdict(role).reasons]
 
+    def weight(self, role: str) -> int:
+        return self.verdict(role).weight
+
     def says(self, role: str) -> str:
         """`up`, `up/REASON` with a first reason, or the first reason of a verdict that is not up."""
         verdict = self.verdict(role)
@@ -250,12 +299,29 @@ class Agent:
         return " ".join(self.says(role) for role in roles)
 
 
-def healthy(what: Snapshot = SYNCED, policy: Policy = POLICY) -> Agent:
+def healthy(what: Snapshot = SYNCED, policy: Policy = POLICY, pins: Pins | None = None) -> Agent:
     """An agent that has seen `what` for three seconds."""
-    return Agent(policy).keeps_seeing(what, 3.0, every=0.5)
+    return Agent(policy, pins).keeps_seeing(what, 3.0, every=0.5)
 
 
 def with_role(name: str, **settings: object) -> Policy:
     """The built-in roles, one of them with other settings."""
     roles = tuple(replace(role, **settings) if role.name == name else role for role in ROLES)  # type: ignore[arg-type]
     return replace(POLICY, roles=roles)
+
+
+def falls_after(agent: Agent, what: Snapshot, role: str, *, within: float = 20.0, every: float = 0.1) -> float | None:
+    """Seconds until `role` is down, while every sample says `what`; None: it stays up."""
+    start = agent.now + every
+    while agent.now < start + within:
+        if not agent.sees(what, after=every).up(role):
+            return round(agent.now - start, 3)
+    return None
+
+
+def rises_after(agent: Agent, what: Snapshot, role: str, *, within: float = 100.0, every: float = 0.1) -> float | None:
+    start = agent.now + every
+    while agent.now < start + within:
+        if agent.sees(what, after=every).up(role):
+            return round(agent.now - start, 3)
+    return None

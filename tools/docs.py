@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from healthagent.config import spoken
-from healthagent.model import Base
-from healthagent.reasons import REASON_TEXT, STATE_TEXT, Reason, State
-from healthagent.schema import ROLE_SETTINGS, SECTIONS, TOP_LEVEL, Setting, role_keys
+from healthagent.policy import Base
+from healthagent.reasons import GATE_TEXT, REASON_TEXT, STATE_TEXT, Gate, Reason, State
+from healthagent.schema import OWN_ONLY, ROLE_SETTINGS, SECTIONS, TOP_LEVEL, Setting, role_keys
+from healthagent.table import ASYNC, CONNECTION, GALERA
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -29,14 +29,19 @@ def settings() -> str:
 
 
 def roles() -> str:
-    rows = [
-        f"| `{key}` | {_default(item.default)} | {_bases(key)} | {item.meaning} |"
-        for key, item in ROLE_SETTINGS.items()
-    ]
+    rows = [f"| `{key}` | {_default(item)} | {_bases(key)} | {item.meaning} |" for key, item in ROLE_SETTINGS.items()]
     return _table("| setting | default | roles of base | meaning |", rows)
 
 
-TABLES = {"states": states, "reasons": reasons, "settings": settings, "roles": roles}
+def gates() -> str:
+    rows = [
+        f"| `{gate}` | {text.asks} | {text.falls} | {text.setting or '-'} | {_askers(gate)} |"
+        for gate, text in GATE_TEXT.items()
+    ]
+    return _table("| gate | asks | falls | setting | asked for |", rows)
+
+
+TABLES = {"gates": gates, "states": states, "reasons": reasons, "settings": settings, "roles": roles}
 
 
 def rendered(text: str) -> str:
@@ -45,24 +50,45 @@ def rendered(text: str) -> str:
 
 
 def _setting(path: str, setting: Setting) -> str:
-    return f"| `{path}` | {_default(setting.default)} | {setting.meaning} |"
+    return f"| `{path}` | {_default(setting)} | {setting.meaning} |"
 
 
-def _default(value: object) -> str:
+def _default(setting: Setting) -> str:
     """A default as one would write it."""
-    if value is None:
+    value = setting.say(setting.default)
+    if value in (None, [], {}):
         return "-"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if isinstance(value, float):
-        return f"`{spoken(value)}`"
+    if isinstance(value, dict):
+        return ", ".join(f"`{key}: {item}`" for key, item in value.items())
     if isinstance(value, list):
         return ", ".join(f"`{host}:{port}`" for host, port in value)
     return f"`{value}`"
 
 
+def _askers(gate: Gate) -> str:
+    """The roles that ask the gate, on a Galera node and elsewhere, in as few words as possible."""
+    if gate in {question.gate for question in CONNECTION}:
+        return "all"
+    member = [base for base in Base if gate in {question.gate for question in GALERA[base]}]
+    plain = [base for base in Base if gate in {question.gate for question in ASYNC[base]}]
+    if member == plain:
+        return _roles(member)
+    said = [(_roles(member), "Galera")] if member else []
+    said += [(_roles(plain), "not Galera")] if plain else []
+    return "; ".join(f"{roles} ({where})" for roles, where in said)
+
+
+def _roles(bases: list[Base]) -> str:
+    if set(bases) == set(Base):
+        return "all"
+    return "all but stale-ok" if set(bases) == set(Base) - {Base.STALE_OK} else ", ".join(bases)
+
+
 def _bases(key: str) -> str:
-    return ", ".join(f"`{base}`" for base in Base if key in role_keys(base))
+    bases = ", ".join(f"`{base}`" for base in Base if key in role_keys(base, own=True))
+    return f"{bases} (own roles)" if key in OWN_ONLY else bases
 
 
 def _table(head: str, rows: list[str]) -> str:

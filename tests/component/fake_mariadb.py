@@ -55,7 +55,8 @@ def result(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
 class FakeMariaDB:
     """Speaks enough of the protocol to be probed. `answers` may be replaced while it runs.
 
-    `silent_on`: a statement that begins so gets no answer until `speak()`.
+    `silent_on`: a statement that begins so gets no answer until `speak()`. `fail`: what begins so -> its packets.
+    `greeted`, `quits`: connections greeted, and ended by COM_QUIT.
     """
 
     def __init__(self, rows: Mapping[str, object]) -> None:
@@ -63,7 +64,8 @@ class FakeMariaDB:
         self.silent_on = ""
         self.refuse: bytes | None = None
         self.fail: dict[str, bytes] = {}
-        self.logins = 0
+        self.logins = self.greeted = self.quits = 0
+        self.asked: list[str] = []
         self.open: set[asyncio.StreamWriter] = set()
         self._speaks = asyncio.Event()
 
@@ -84,6 +86,7 @@ class FakeMariaDB:
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._silence("greeting")
+        self.greeted += 1
         if self.refuse is not None:
             writer.write(self.refuse)
             return
@@ -96,7 +99,9 @@ class FakeMariaDB:
             statement = command[1:].decode("utf-8", "replace")
             await self._silence(statement)
             if not command or command[0] == 1:
+                self.quits += 1
                 return
+            self.asked.append(statement)
             writer.write(self._answer(statement))
             await writer.drain()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from healthagent import probe as probes
-from healthagent.model import FailureKind, Snapshot
+from healthagent.facts import FailureKind, Snapshot
 from healthagent.probe import Probe
 from healthagent.session import Login
 from tests.build import galera_rows

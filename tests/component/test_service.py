@@ -30,12 +30,15 @@ class Daemon:
         self.control = directory / "run" / "control.sock"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def configure(self, *, listen: tuple[int, ...] = (), more: str = "", control: str = "") -> None:
+    def configure(
+        self, *, listen: tuple[int, ...] = (), more: str = "", control: str = "", agent_check: str = "listen: {}"
+    ) -> None:
         ports = ", ".join(f'"127.0.0.1:{port}"' for port in (self.port, *listen))
         self.file.write_text(
-            f"mysql: {{user: agent, socket: {self.directory}/no.sock}}\n"
+            f"mysql: {{user: agent, socket: {self.directory}/no.sock, datadir: {self.directory}}}\n"
             f"http: {{listen: [{ports}]}}\n"
             f"control: {{socket: {control or self.control}}}\n"
+            f"agent_check: {{{agent_check}}}\n"
             f"state_dir: {self.directory}/state\n{more}"
         )
 
@@ -80,15 +83,19 @@ class Daemon:
         finally:
             connection.close()
 
+    def ask(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "healthagent", *argv, "--config", str(self.file)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+
     def config(self) -> dict[str, Any]:
         found = json.loads(self.get("/state")[2])["config"]
         assert isinstance(found, dict)
         return found
 
-    def by_control_socket(self, path: Path, target: str = "/any") -> bytes:
+    def by_control_socket(self, path: Path, target: str = "/any", method: str = "GET") -> bytes:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
-            client.sendall(f"GET {target} HTTP/1.0\r\n\r\n".encode())
+            client.sendall(f"{method} {target} HTTP/1.0\r\n\r\n".encode())
             return client.recv(65536)
 
 
@@ -276,8 +283,8 @@ def test_a_configuration_error_is_2_and_one_line_each(daemon: Daemon) -> None:
 
     assert (done.returncode, done.stdout) == (2, "")
     first, second = done.stderr.splitlines()
-    assert first.startswith(f"healthagent: {daemon.file}:5: nonsense: unknown key")
-    assert second.startswith(f"healthagent: {daemon.file}:6: log.level: ")
+    assert first.startswith(f"healthagent: {daemon.file}:6: nonsense: unknown key")
+    assert second.startswith(f"healthagent: {daemon.file}:7: log.level: ")
 
 
 def test_an_address_of_another_host_is_1_and_one_line(daemon: Daemon) -> None:
@@ -370,3 +377,126 @@ def test_a_control_socket_that_somebody_removed_is_made_anew_by_a_reload(daemon:
     daemon.signal(signal.SIGHUP)
     wait(daemon.control.exists, "the socket is back")
     assert daemon.by_control_socket(daemon.control).startswith(b"HTTP/1.0 503")
+
+
+def test_changes_are_accepted_on_the_control_socket_and_nowhere_else(daemon: Daemon) -> None:
+    daemon.start()
+    assert b"200 OK" in daemon.by_control_socket(daemon.control, "/ack", "POST")
+    assert b"405 Method Not Allowed" in daemon.by_control_socket(daemon.control, "/ack")
+    with socket.create_connection(("127.0.0.1", daemon.port)) as client:
+        client.sendall(b"POST /ack HTTP/1.0\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.0 403 Forbidden\r\n")
+
+    # one that a reload has opened is no other
+    daemon.configure(control=f"{daemon.directory}/other.sock")
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: not daemon.control.exists(), "the old socket is gone")
+    assert b"200 OK" in daemon.by_control_socket(daemon.directory / "other.sock", "/ack", "POST")
+
+
+def test_commands_that_ask_the_daemon(daemon: Daemon) -> None:
+    daemon.start()
+    wait(lambda: "reasons=down" in daemon.get("/writer")[2], "the first probe has ended")
+    why, unknown, ack = daemon.ask("why", "writer"), daemon.ask("why", "wirter"), daemon.ask("ack", "--cluster")
+
+    assert (why.returncode, why.stderr) == (0, "")
+    assert any(line.startswith("failed reachable ") and "reason=down" in line for line in why.stdout.splitlines())
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "unknown role 'wirter'; roles: any, synced, reader" in unknown.stderr
+    assert (ack.returncode, ack.stdout, ack.stderr) == (0, "nothing to acknowledge\n", "")
+
+    daemon.stop()
+    gone = daemon.ask("why", "writer")
+    assert (gone.returncode, len(gone.stderr.splitlines())) == (3, 1)
+
+
+# --- agent-check ----------------------------------------------------------------------------------------------------
+
+
+def agent_line(port: int, sent: bytes = b"") -> bytes:
+    """What an agent-check port says; b"" where nobody listens."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+            client.sendall(sent)
+            with client.makefile("rb") as answer:
+                return answer.read()
+    except OSError:
+        return b""
+
+
+def test_agent_check_says_what_http_says(daemon: Daemon) -> None:
+    fixed, by_name = free_port(), free_port()
+    daemon.configure(agent_check=f'listen: {{"127.0.0.1:{fixed}": writer, "127.0.0.1:{by_name}": null}}')
+    daemon.start()
+    wait(lambda: agent_line(fixed) == b"down #down\n", "the first probe has ended")
+    assert daemon.get("/writer")[:2] == (503, "down")
+    assert agent_line(by_name, b"reader\n") == b"down #down\n"
+    assert agent_line(by_name, b"nobody\n") == b"down #unknown\n"
+    assert f"127.0.0.1:{fixed} (agent-check, writer), 127.0.0.1:{by_name} (agent-check, role by agent-send)" in (
+        daemon.said()
+    )
+    before = daemon.said()
+    for _ in range(50):
+        agent_line(fixed)
+    assert daemon.said() == before, "no line in the log for a check"
+
+
+def test_a_reload_opens_closes_and_changes_agent_check_ports(daemon: Daemon) -> None:
+    kept, moved, gone, new = free_port(), free_port(), free_port(), free_port()
+    ports = f'"127.0.0.1:{kept}": null'
+    daemon.configure(agent_check=f'listen: {{{ports}, "127.0.0.1:{moved}": null, "127.0.0.1:{gone}": reader}}')
+    daemon.start()
+    wait(lambda: agent_line(gone) == b"down #down\n", "the first probe has ended")
+    with socket.create_connection(("127.0.0.1", kept), timeout=5) as check:
+        daemon.configure(
+            agent_check=f'listen: {{{ports}, "127.0.0.1:{moved}": own, "127.0.0.1:{new}": own}}, admin_words: true',
+            more="roles: {own: {base: reader}}\n",
+        )
+        daemon.signal(signal.SIGHUP)
+        wait(lambda: agent_line(new) == b"down ready #down\n", "the new port has a new role and new words")
+        wait(lambda: agent_line(gone) == b"", "the old port is closed")
+        assert agent_line(moved) == b"down ready #down\n", "it waits for no name any more"
+        check.sendall(b"own\n")
+        assert check.recv(100) == b"down ready #down\n", "a port that stays keeps its clients"
+
+
+def test_an_agent_check_port_can_become_one_of_http_and_back(daemon: Daemon) -> None:
+    other = free_port()
+    daemon.configure(agent_check=f'listen: {{"127.0.0.1:{other}": writer}}')
+    daemon.start()
+    assert agent_line(other).startswith(b"down #")
+    daemon.configure(listen=(other,))
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: " reloaded: " in daemon.said(), "the reload")
+    assert daemon.answers(other)
+    daemon.configure(agent_check=f'listen: {{"127.0.0.1:{other}": writer}}')
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: agent_line(other).startswith(b"down #"), "and agent-check again")
+
+
+def test_a_reload_that_cannot_open_an_agent_check_port_changes_nothing(daemon: Daemon) -> None:
+    changed, new = free_port(), free_port()
+    daemon.configure(agent_check=f'listen: {{"127.0.0.1:{changed}": writer}}')
+    daemon.start()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = f'"127.0.0.1:{changed}": null, "127.0.0.1:{new}": reader, "127.0.0.1:{port}": reader'
+        daemon.configure(agent_check=f"listen: {{{ports}}}")
+        daemon.signal(signal.SIGHUP)
+        wait(lambda: not daemon.config()["last_reload_success"], "the reload has failed")
+        assert daemon.config()["errors"] == [
+            f"agent_check.listen: cannot listen on 127.0.0.1:{port}: Address already in use"
+        ]
+    assert agent_line(new) == b""
+    assert agent_line(changed).startswith(b"down #"), "as before: it does not wait for a name"
+
+
+def test_an_agent_check_port_in_use_is_1_and_one_line(daemon: Daemon) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        daemon.configure(agent_check=f'listen: {{"127.0.0.1:{port}": writer}}')
+        done = daemon.run()
+
+    assert (done.returncode, done.stdout) == (1, "")
+    says = f"agent_check.listen: cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert done.stderr.splitlines() == [f"healthagent: {says}"]

@@ -17,6 +17,7 @@ from aiohttp import web
 from healthagent import wire
 from healthagent.board import Board
 from healthagent.model import Publication
+from healthagent.policy import Base, Role
 from healthagent.web import Web
 from tests.build import DOWN, POLICY, REPLICA, ROLES, Agent, galera, healthy
 
@@ -86,15 +87,34 @@ class Reply:
         return json.loads(self.body)
 
 
-def talk(work: Callable[[Client], Awaitable[None]], publication: Publication | None = None) -> None:
-    """Runs `work` against a server that publishes `publication`; a synced read-only node if none is given."""
+def never_asked(key: str, role: Role) -> Publication:
+    raise AssertionError(key)
+
+
+def nothing_held(cluster: bool) -> tuple[str, ...]:
+    return ()
+
+
+def talk(
+    work: Callable[[Client], Awaitable[None]],
+    publication: Publication | None = None,
+    *,
+    control: bool = False,
+    roles: tuple[Role, ...] = ROLES,
+    acknowledge: Callable[[bool], tuple[str, ...]] = nothing_held,
+) -> None:
+    """Runs `work` against a server that publishes `publication`; a synced read-only node if none is given.
+
+    `control`: its listener counts as the control socket.
+    """
     told = publication if publication is not None else healthy(READ_ONLY).publication
 
     async def main() -> None:
         now = told.snapshot.ended_at if told.snapshot is not None else 0.0
         board = Board(told, POLICY.max_age_seconds, lambda: now)
-        application = Web(board, ROLES, lambda: {"source": "test", "last_reload_success": True, "errors": []})
-        runner = web.ServerRunner(application.server(), handle_signals=False)
+        about = {"source": "test", "last_reload_success": True, "errors": []}
+        application = Web(board, roles, lambda: about, never_asked, acknowledge)
+        runner = web.ServerRunner(application.server(control), handle_signals=False)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
         await site.start()
@@ -244,7 +264,7 @@ def test_a_role_that_is_new_and_not_judged_yet_is_starting() -> None:
     async def main() -> None:
         agent = healthy()
         own = replace(ROLES[2], name="analytics")
-        application = Web(Board(agent.publication, 3.0, lambda: agent.now), ROLES, dict)
+        application = Web(Board(agent.publication, 3.0, lambda: agent.now), ROLES, dict, never_asked, nothing_held)
         application.set_roles((*ROLES, own))
         runner = web.ServerRunner(application.server(), handle_signals=False)
         await runner.setup()
@@ -364,6 +384,166 @@ def test_what_is_not_http_gets_400_or_nothing(sent: bytes) -> None:
         assert (await client.get("/any")).code == 200
 
     talk(work)
+
+
+# --- changes --------------------------------------------------------------------------------------------------------
+
+
+class Held:
+    """What the agent holds against its node, and with which word each was asked for."""
+
+    def __init__(self, *words: str) -> None:
+        self.words, self.asked = words, list[bool]()
+
+    def __call__(self, cluster: bool) -> tuple[str, ...]:
+        self.asked.append(cluster)
+        told, self.words = self.words, ()
+        return told
+
+
+def test_what_is_acknowledged_is_told_and_a_second_time_nothing() -> None:
+    held = Held("inconsistent", "wsrep_off")
+
+    async def work(client: Client) -> None:
+        first, second = await client.get("/ack", method="POST"), await client.get("/ack", method="POST")
+        assert (first.code, first.text) == (200, "acknowledged: inconsistent, wsrep_off\n")
+        assert (second.code, second.text) == (200, "nothing to acknowledge\n")
+        assert first.headers["cache-control"] == "no-store"
+
+    talk(work, control=True, acknowledge=held)
+    assert held.asked == [False, False]
+
+
+@pytest.mark.parametrize("ask", [("/ack?cluster=1&format=json",), ("/ack?cluster=1", "Accept: application/json")])
+def test_another_cluster_is_acknowledged_where_it_is_meant(ask: tuple[str, ...]) -> None:
+    held = Held("other_cluster")
+
+    async def work(client: Client) -> None:
+        reply = await client.get(*ask, method="POST", version="1.1")
+        assert (reply.code, reply.document) == (200, {"acknowledged": ["other_cluster"]})
+
+    talk(work, control=True, acknowledge=held)
+    assert held.asked == [True]
+
+
+@pytest.mark.parametrize("header", [(), ("Host: localhost",), ("X-Forwarded-For: 127.0.0.1",), ("Host: unix",)])
+def test_over_tcp_nothing_is_changed(header: tuple[str, ...]) -> None:
+    held = Held("inconsistent")
+
+    async def work(client: Client) -> None:
+        for path in ("/ack", "/ack?cluster=1", "/ack?x=1"):
+            reply = await client.get(path, *header, method="POST")
+            assert (reply.code, reply.phrase) == (403, "Forbidden")
+            assert "control socket" in reply.text
+
+    talk(work, acknowledge=held)
+    assert held.asked == []
+
+
+@pytest.mark.parametrize("control", [True, False])
+def test_only_post_acknowledges(control: bool) -> None:
+    held = Held("inconsistent")
+
+    async def work(client: Client) -> None:
+        for method in ("GET", "HEAD", "OPTIONS"):
+            reply = await client.get("/ack?cluster=1", method=method)
+            assert (reply.code, reply.headers["allow"]) == (405, "POST")
+        for method in ("PUT", "DELETE", "post", "Post", "POSTS"):
+            assert (await client.get("/ack", method=method)).code in (400, 405)
+
+    talk(work, control=control, acknowledge=held)
+    assert held.asked == []
+
+
+BAD_POSTS = {
+    **{
+        target: f"POST {target} HTTP/1.1\r\nConnection: close\r\n\r\n".encode()
+        for target in (
+            *("/ack?x=1", "/ack?cluster", "/ack?cluster=", "/ack?cluster=0", "/ack?cluster=true", "/ack?format=xml"),
+            *(
+                "/ack?cluster=1&cluster=1",
+                "/ack?role=any",
+                "/ack/",
+                "//ack",
+                "/ACK",
+                "/%61ck",
+                "/ack;x",
+                "/ack#x",
+                "ack",
+            ),
+            *("/any", "/", "*", "/state", "/why?role=any", "/liveness", "/nonsense", "/metrics", "/drain"),
+        )
+    },
+    "a body": b"POST /ack HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+    "a request as a body": b"POST /ack HTTP/1.1\r\nHost: x\r\nContent-Length: 22\r\n\r\nPOST /ack HTTP/1.1\r\n\r\n",
+    "half a body": b"POST /ack HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nhello",
+    "a body that never comes": b"POST /ack HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n",
+    "a huge body": b"POST /ack HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000,
+    "two lengths": b"POST /ack HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nhello",
+    "the same length twice": b"POST /ack HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+    "a list of lengths": b"POST /ack HTTP/1.1\r\nHost: x\r\nContent-Length: 0, 0\r\n\r\n",
+    "a negative length": b"POST /ack HTTP/1.1\r\nHost: x\r\nContent-Length: -0\r\n\r\n",
+    "no length": b"POST /ack HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n\r\n",
+    "a length of many digits": b"POST /ack HTTP/1.1\r\nHost: x\r\ncontent-length: 00\r\n\r\n",
+    "chunks": b"POST /ack HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "no chunks": b"POST /ack HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks and a length": (
+        b"POST /ack HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+    ),
+    "two hosts": b"POST /ack HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+    "no version": b"POST /ack\r\n\r\n",
+    "HTTP/2.0": b"POST /ack HTTP/2.0\r\n\r\n",
+    "bare line feeds": b"POST /ack HTTP/1.1\n\n",
+    "a blank before the colon": b"POST /ack HTTP/1.1\r\nContent-Length : 0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("control", [True, False])
+@pytest.mark.parametrize("sent", BAD_POSTS.values(), ids=BAD_POSTS.keys())
+def test_a_malformed_post_changes_nothing_and_neither_does_what_comes_behind_it(sent: bytes, control: bool) -> None:
+    held = Held("inconsistent")
+
+    async def work(client: Client) -> None:
+        told = await client.raw(sent)
+        if told or len(sent) < 100_000:  # who still sends when the answer comes may lose it with the connection
+            assert Reply(told).code in ((400, 405, 411) if control else (400, 403, 405, 411))
+        assert told.count(b"\r\n\r\n") <= 1
+
+    talk(work, control=control, acknowledge=held)
+    assert held.asked == []
+
+
+@pytest.mark.parametrize("headers", ["", "Content-Length: 0\r\n", "content-length:0 \r\nContent-Type: text/plain\r\n"])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_post_without_a_body(headers: str, version: str) -> None:
+    held = Held("inconsistent")
+
+    async def work(client: Client) -> None:
+        reply = Reply(await client.raw(f"POST /ack HTTP/{version}\r\nConnection: close\r\n{headers}\r\n".encode()))
+        assert (reply.code, reply.text) == (200, "acknowledged: inconsistent\n")
+
+    talk(work, control=True, acknowledge=held)
+
+
+def test_posts_and_gets_on_one_connection() -> None:
+    async def work(client: Client) -> None:
+        reader, writer = await client.open()
+        for _ in range(2):
+            writer.write(b"POST /ack HTTP/1.1\r\n\r\nGET /any HTTP/1.1\r\n\r\nGET /ack HTTP/1.1\r\n\r\n")
+            told = [await one_answer(reader) for _ in range(3)]
+            assert [reply.code for reply in told] == [200, 200, 405]
+        writer.close()
+
+    talk(work, control=True)
+
+
+def test_a_role_that_has_to_be_switched_on_says_how() -> None:
+    async def work(client: Client) -> None:
+        reply = await client.get("/stale-ok")
+        assert (reply.code, "`roles: {stale-ok: {enabled: true}}`" in reply.text) == (400, True)
+        assert "stale-ok" not in (await client.get("/nonsense")).text
+
+    talk(work, roles=tuple(role for role in ROLES if role.base is not Base.STALE_OK))
 
 
 # --- how it is asked ------------------------------------------------------------------------------------------------
@@ -497,7 +677,8 @@ def test_the_unix_socket_answers_like_tcp(tmp_path: Path) -> None:
     async def main() -> None:
         agent = healthy(READ_ONLY)
         board = Board(agent.publication, 3.0, lambda: agent.now)
-        runner = web.ServerRunner(Web(board, ROLES, dict).server(), handle_signals=False)
+        application = Web(board, ROLES, dict, never_asked, nothing_held)
+        runner = web.ServerRunner(application.server(control=True), handle_signals=False)
         await runner.setup()
         await web.UnixSite(runner, str(tmp_path / "c.sock")).start()
         try:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import Agent, Galera, GaleraNode
+from lab import Agent, Galera, GaleraNode, Pair
+from lab.agent import HTTP_PORT
 from tests.binaries import need
-from tests.integration.expect import FIGURES, up_everywhere
+from tests.integration.expect import FIGURES, replicating, up_everywhere
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,7 +35,11 @@ class Cluster:
     def __init__(self) -> None:
         need("mariadbd", "garbd", "rsync")
         self.galera = Galera()
-        self.agents = tuple(Agent.for_node(node) for node in self.galera.nodes)
+        # Asked first on an address that stays when a node's own is cut off; balancers ask on the node's.
+        self.agents = tuple(
+            Agent.for_node(node, http={"listen": [f"127.0.2.{number}:{HTTP_PORT}", f"{node.address}:{HTTP_PORT}"]})
+            for number, node in enumerate(self.galera.nodes, start=1)
+        )
 
     def start(self) -> None:
         self.galera.start()
@@ -86,3 +91,38 @@ def node(cluster: Cluster) -> GaleraNode:
 def agent(cluster: Cluster) -> Agent:
     """The agent beside `node`."""
     return cluster.agents[1]
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[Pair]:
+    need("mariadbd")
+    pair = Pair()
+    try:
+        yield pair.start()
+    finally:
+        pair.close()
+
+
+@pytest.fixture
+def pair(real: Pair) -> Pair:
+    """Both servers as a healthy pair, whatever the last test did."""
+    for server in (real.primary, real.replica):
+        if not server.alive:
+            server.up()
+        server.thaw()
+    real.replica.execute("SET GLOBAL read_only = ON")
+    real.follow()
+    return real
+
+
+@pytest.fixture
+def primary(pair: Pair) -> Iterator[Agent]:
+    with Agent.for_node(pair.primary) as agent:
+        yield agent.start()
+
+
+@pytest.fixture
+def replica(pair: Pair) -> Iterator[Agent]:
+    with Agent.for_node(pair.replica) as agent:
+        replicating(agent.start())
+        yield agent

@@ -1,6 +1,9 @@
 """What an agent says of its node, in the words of a balancer."""
 
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lab import Agent, LabError, wait_until
@@ -20,6 +23,33 @@ def says(agent: Agent, role: str) -> str:
 def state(agent: Agent) -> dict[str, Any]:
     document: dict[str, Any] = agent.get("/state").json()
     return document
+
+
+def weight(agent: Agent, role: str) -> int:
+    return int(agent.get(f"/{role}").headers["x-healthagent-weight"])
+
+
+@contextmanager
+def reloaded(agent: Agent, **overrides: Any) -> Iterator[None]:
+    """The agent with other settings, told by SIGHUP; those of before afterwards."""
+    before = agent.config
+    agent.configure(**overrides)
+    _reload(agent)
+    try:
+        yield
+    finally:
+        agent.config = before
+        agent.configure()
+        _reload(agent)
+
+
+def _reload(agent: Agent) -> None:
+    def said() -> int:
+        return sum(" reloaded: " in line for line in agent.log_lines())
+
+    told = said()
+    agent.signal(signal.SIGHUP)
+    wait_until(lambda: said() > told, 5, "reloaded", logs=[agent.log])
 
 
 def expect(
@@ -62,6 +92,25 @@ def down_everywhere(agent: Agent, reason: str, *, within: float = 8) -> float:
 
 def up_everywhere(agent: Agent, *, within: float = 30) -> float:
     return expect(agent, any="200", writer="200", reader="200", within=within)
+
+
+def replicating(agent: Agent, *, within: float = 8) -> float:
+    """A replica that is well and read-only."""
+    return expect(
+        agent,
+        any="200",
+        writer="503 read_only",
+        reader="200",
+        synced="503 not_galera",
+        is_state="replica",
+        within=within,
+    )
+
+
+def gate(agent: Agent, role: str, name: str) -> dict[str, Any]:
+    """What /why says of that gate of the role."""
+    gates: list[dict[str, Any]] = agent.get(f"/why?role={role}").json()
+    return next(gate for gate in gates if gate.get("gate") == name)
 
 
 def measured(text: str) -> None:

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from lab import Agent, GaleraNode, MariaDB, sql, wait_until
+from lab import Agent, GaleraNode, MariaDB, cut_off, sql, wait_until
 from tests.integration.conftest import Cluster
 from tests.integration.expect import down_everywhere, expect, measured, says, state, up_everywhere
 
@@ -104,12 +104,9 @@ def test_wsrep_on_switched_off(agent: Agent, node: GaleraNode) -> None:
 
 
 def test_isolated(agent: Agent, node: GaleraNode) -> None:
-    """gmcast.isolate: the node finds itself without quorum when the others have timed out."""
-    node.execute("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=1'")
-    try:
+    """Nothing arrives any more: the node finds itself without quorum when the others have timed out."""
+    with cut_off(node.address):
         down_everywhere(agent, "non_primary", within=15)
-    finally:
-        node.execute("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=0'")
     up_everywhere(agent)
 
 
@@ -129,7 +126,7 @@ def test_two_of_three_killed(cluster: Cluster, agent: Agent) -> None:
     third.kill()
     down_everywhere(cluster.agents[0], "down")
     down_everywhere(agent, "non_primary", within=15)
-    cluster.galera.nodes[1].execute("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'")
+    cluster.galera.nodes[1].set_provider("pc.bootstrap", "ON")
     up_everywhere(agent)
 
 

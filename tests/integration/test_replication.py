@@ -2,57 +2,14 @@
 
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Self
 
-import pytest
-
 from lab import Agent, Pair, Writer, wait_until
 from lab.mariadb import PORT
-from tests.binaries import need
-from tests.integration.expect import expect, measured, state
+from tests.integration.expect import expect, measured, replicating, state
 
 GRACE_SECONDS = 10
-
-
-@pytest.fixture(scope="module")
-def real() -> Iterator[Pair]:
-    need("mariadbd")
-    pair = Pair()
-    try:
-        yield pair.start()
-    finally:
-        pair.close()
-
-
-@pytest.fixture
-def pair(real: Pair) -> Pair:
-    """Both servers as a healthy pair, whatever the last test did."""
-    for server in (real.primary, real.replica):
-        if not server.alive:
-            server.up()
-        server.thaw()
-    real.replica.execute("SET GLOBAL read_only = ON")
-    real.follow()
-    return real
-
-
-@pytest.fixture
-def primary(pair: Pair) -> Iterator[Agent]:
-    with Agent.for_node(pair.primary) as agent:
-        yield agent.start()
-
-
-@pytest.fixture
-def replica(pair: Pair) -> Iterator[Agent]:
-    with Agent.for_node(pair.replica) as agent:
-        running(agent.start())
-        yield agent
-
-
-def running(agent: Agent) -> None:
-    expect(agent, any="200", writer="503 read_only", reader="200", synced="503 not_galera", is_state="replica")
 
 
 def test_primary(primary: Agent) -> None:
@@ -78,7 +35,7 @@ def test_io_thread_stopped(pair: Pair, replica: Agent) -> None:
     )
     measured(f"STOP SLAVE IO_THREAD -> reader 503: {took:.0f} ms")
     pair.follow()
-    running(replica)
+    replicating(replica)
 
 
 def test_sql_thread_stopped(pair: Pair, replica: Agent) -> None:
@@ -91,7 +48,7 @@ def test_sql_thread_stopped(pair: Pair, replica: Agent) -> None:
         is_state="replica_stopped",
     )
     pair.follow()
-    running(replica)
+    replicating(replica)
 
 
 def test_sql_error(pair: Pair, replica: Agent) -> None:
@@ -102,14 +59,14 @@ def test_sql_error(pair: Pair, replica: Agent) -> None:
     gates = {gate["gate"]: gate for gate in replica.get("/why?role=reader").json()}
     assert gates["replica_error"]["value"].startswith("1062: ")
     pair.repair_sql()
-    running(replica)
+    replicating(replica)
 
 
 def test_delayed_beyond_the_limit(pair: Pair) -> None:
     """Lag is the full age of the data, a wanted delay included."""
     limits = {"reader": {"max_lag": "3s"}, "reports": {"base": "reader", "max_lag": "10m"}}
     with Agent.for_node(pair.replica, roles=limits) as agent:
-        running(agent.start())
+        replicating(agent.start())
         pair.delay(6)
         try:
             with Writer(pair.primary.address, interval=0.1):
@@ -124,7 +81,7 @@ def test_delayed_beyond_the_limit(pair: Pair) -> None:
                 assert agent.get("/reports").status == 200, "a role of one's own has its own limit"
         finally:
             pair.delay(0)
-        running(agent)
+        replicating(agent)
 
 
 def test_primary_gone(pair: Pair, replica: Agent) -> None:
@@ -142,7 +99,7 @@ def test_primary_gone(pair: Pair, replica: Agent) -> None:
     assert took > 1000 * (GRACE_SECONDS - 3)
     pair.primary.up()
     pair.wait_running()
-    running(replica)
+    replicating(replica)
 
 
 def test_reset_slave_all(pair: Pair, replica: Agent) -> None:
@@ -159,7 +116,7 @@ def test_reset_slave_all(pair: Pair, replica: Agent) -> None:
     with Agent.for_node(pair.replica, name="told", port=9210, roles={"reader": {"require_replication": False}}) as told:
         expect(told.start(), any="200", writer="503 read_only", reader="200")
     pair.follow()
-    running(replica)
+    replicating(replica)
 
 
 def test_writable_replica_is_no_writer(pair: Pair, replica: Agent) -> None:
@@ -184,7 +141,7 @@ def test_show_all_slaves_status_that_hangs(pair: Pair) -> None:
     with Holding(pair.replica.address, b"SHOW ALL SLAVES STATUS") as proxy:
         login = {"socket": None, "host": "127.0.0.1", "port": proxy.port, "user": "healthagent", "password": "secret"}
         with Agent.for_node(pair.replica, name="behind-proxy", mysql=login) as agent:
-            running(agent.start())
+            replicating(agent.start())
             proxy.hold.set()
             said = "503 replication_unknown"
             expect(agent, any=said, writer="503 read_only", reader=said)
@@ -193,7 +150,7 @@ def test_show_all_slaves_status_that_hangs(pair: Pair) -> None:
             wait_until(lambda: state(agent)["sample"]["sequence"] > seen["sample"]["sequence"] + 5, 5, "more samples")
             assert proxy.held == 1, "single flight: no second one while the first has no answer"
             proxy.hold.clear()
-            running(agent)
+            replicating(agent)
 
 
 class Holding:

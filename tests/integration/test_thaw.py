@@ -58,6 +58,24 @@ def test_a_long_freeze_serves_no_old_row(cluster: Cluster, balancer: HAProxy, ag
     up_everywhere(agent)
 
 
+def test_an_agent_that_is_started_meanwhile_serves_no_old_row(cluster: Cluster, agent: Agent, node: GaleraNode) -> None:
+    """Once while the node is frozen, and once while it says Synced and is not."""
+    first = cluster.galera.nodes[0]
+    node.freeze()
+    first.wait_until(lambda: first.sees(2), 20, "the others go on without it")
+    seq = cluster.galera.write(first)
+    agent.kill()
+    agent.start()
+    down_everywhere(agent, "hung")
+    node.thaw()
+    wait_until(lambda: says(agent, "reader") == "503 thawed", 5, "the freeze had begun before the agent")
+    agent.stop()
+    agent.start()
+    wait_until(lambda: says(agent, "reader") == "200", SYNCED_SECONDS, "it is a member again")
+    assert sees(node.address, node.port, seq), "200 means that the row is there"
+    up_everywhere(agent)
+
+
 def test_a_freeze_that_ejected_nobody(cluster: Cluster, agent: Agent, node: GaleraNode) -> None:
     """Not quite long enough to be thrown out: nothing changes its view, so only time tells.
 
@@ -81,7 +99,7 @@ def test_a_freeze_that_ejected_nobody(cluster: Cluster, agent: Agent, node: Gale
 
 def suspect(cluster: Cluster, seconds: int) -> None:
     for each in cluster.galera.nodes:
-        each.execute(f"SET GLOBAL wsrep_provider_options = 'evs.suspect_timeout=PT{seconds}S'")
+        each.set_provider("evs.suspect_timeout", f"PT{seconds}S")
 
 
 def test_a_short_freeze_is_no_more_than_a_hang(cluster: Cluster, agent: Agent, node: GaleraNode) -> None:

@@ -11,32 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from healthagent.board import Board
-from healthagent.decide import expire
-from healthagent.model import (
-    Base,
-    Evidence,
-    FailureKind,
-    Galera,
-    Policy,
-    ProcessState,
-    Publication,
-    Role,
-    Server,
-    Snapshot,
-    Status,
-    Topology,
-    Transfer,
-    Verdict,
-)
+from healthagent.decide import expire, reports
+from healthagent.facts import Beside, ClientPort, Disk, FailureKind, Galera, Server, Snapshot
+from healthagent.model import Publication, Status, Verdict
+from healthagent.policy import Amount, Base, FlowControl, Policy, PrimaryLost, Role, Topology
 from healthagent.reasons import Reason, State
 from healthagent.render import JSON_TYPE, TEXT_TYPE, role_answers, state_document, why_document
+from healthagent.trail import Pins
 from tests.build import (
-    GALERA_ROWS,
-    NO_MEMBER,
+    POLICY,
     PRIMARY,
     REPLICA,
-    ROLES,
-    SLAVE_ROW,
     SYNCED,
     Agent,
     desynced,
@@ -45,63 +30,9 @@ from tests.build import (
     healthy,
     replica,
     slave_row,
-    snapshot,
+    with_role,
 )
-
-# --- what may come --------------------------------------------------------------------------------------------------
-
-WORDS = ["ON", "OFF", "Primary", "non-Primary", "Disconnected", "NONE", "ALL", "Yes", "No", "Connecting", "Synced"]
-NUMBERS = ["0", "1", "2", "3", "4", "5", "-1", NO_MEMBER]
-VALUES = st.one_of(
-    st.none(),
-    st.sampled_from([*WORDS, *NUMBERS]),
-    st.integers(),
-    st.text(max_size=8),
-    st.binary(max_size=8),
-    st.floats(),
-)
-ROWS = st.dictionaries(st.sampled_from(sorted(GALERA_ROWS)), VALUES).map(lambda some: {**GALERA_ROWS, **some})
-FEW_ROWS = st.dictionaries(st.sampled_from(sorted(GALERA_ROWS)), VALUES)
-SLAVES = st.lists(
-    st.dictionaries(st.sampled_from(sorted(SLAVE_ROW)), VALUES).map(lambda some: {**SLAVE_ROW, **some}), max_size=3
-)
-TRANSFERS = st.one_of(
-    st.none(),
-    st.lists(
-        st.builds(
-            Transfer, joiner=st.booleans(), method=st.sampled_from(["rsync", "mariabackup", "x"]), bypass=st.booleans()
-        ),
-        max_size=2,
-    ).map(tuple),
-)
-EVIDENCE = st.builds(Evidence, process=st.one_of(st.none(), st.sampled_from(ProcessState)), transfers=TRANSFERS)
-
-
-def with_evidence(what: Snapshot, evidence: Evidence) -> Snapshot:
-    return replace(what, evidence=evidence)
-
-
-BROUGHT = st.builds(snapshot, st.one_of(ROWS, FEW_ROWS), st.one_of(st.none(), SLAVES))
-FAILED = st.builds(failed, st.sampled_from(FailureKind), silent_after_eof=st.booleans())
-ANYTHING = st.builds(with_evidence, st.one_of(BROUGHT, FAILED), EVIDENCE)
-BOOLEANS = st.booleans()
-OWN_ROLE = st.builds(
-    Role,
-    name=st.just("own"),
-    base=st.sampled_from(Base),
-    donor=BOOLEANS,
-    desync=BOOLEANS,
-    require_replication=BOOLEANS,
-    exclude_writer=BOOLEANS,
-)
-POLICIES = st.builds(
-    lambda own, topology, pinned: Policy(roles=(*ROLES, own), topology=topology, galera_pinned=pinned),
-    OWN_ROLE,
-    st.sampled_from(Topology),
-    BOOLEANS,
-)
-STEPS = st.lists(st.tuples(ANYTHING, st.floats(min_value=0.001, max_value=20.0)), min_size=1, max_size=12)
-
+from tests.property.anything import POLICIES, STEPS
 
 # --- never an exception, never a contradiction ----------------------------------------------------------------------
 
@@ -125,8 +56,8 @@ def test_whatever_comes_is_judged_and_rendered(policy: Policy, steps: list[tuple
         assert_sound(publication)
         for verdict in publication.verdicts.values():
             assert role_answers(verdict)
-        for reports in publication.gates.values():
-            assert why_document(reports)
+        for name in publication.verdicts:
+            assert why_document(reports(publication, name), publication.factors[name])
         assert state_document(publication, now=agent.now, version="1", config={})
 
 
@@ -154,7 +85,7 @@ def test_a_writer_is_a_candidate_and_synced_is_local_state_4(
         if agent.up("synced") and what.server is not None:
             assert what.galera is not None
             assert what.galera.local_state == 4
-        if what.galera is not None and what.replications != () and agent.publication.galera is False:
+        if what.galera is not None and what.replications != () and agent.publication.trail.galera is False:
             assert policy.topology is Topology.STANDALONE or not agent.up("writer")
 
 
@@ -162,7 +93,10 @@ def test_a_writer_is_a_candidate_and_synced_is_local_state_4(
 
 SERVING = ("any", "writer", "candidate", "reader", "synced")
 # fact -> the roles that rest on it
-DECIDING = ("on", "local_state", "cluster_status", "connected", "ready", "reject_queries")
+DECIDING = (
+    *("on", "local_state", "cluster_status", "connected", "ready", "reject_queries"),
+    *("cluster_size", "cluster_conf_id"),
+)
 GALERA_FACTS = dict.fromkeys(DECIDING, SERVING)
 WRITERS = ("writer", "candidate")
 SERVER_FACTS = {"read_only": WRITERS, "innodb_read_only": WRITERS}
@@ -170,9 +104,32 @@ PRIMARY_FACTS = {"read_only": ("any", "reader", *WRITERS), "innodb_read_only": W
 REPLICA_FACTS = {"io_running": ("any", "reader"), "sql_running": ("any", "reader"), "lag_seconds": ("any", "reader")}
 
 
+CLUSTER = "c7abde26-e4d5-11f1-877e-2e96af7f438e"
+ROOM = replace(SYNCED, beside=Beside(disk=Disk(free_bytes=9, total_bytes=10)))
+ONE_DB = replace(REPLICA, replications=tuple(replace(row, connection="a") for row in REPLICA.replications or ()))
+# what a setting makes deciding: (a node, a fact, the roles that rest on it, the policy)
+BY_SETTING: list[tuple[Snapshot, str, tuple[str, ...], Policy]] = [
+    (SYNCED, "cluster_state_uuid", SERVING, replace(POLICY, cluster_uuid=CLUSTER)),
+    (SYNCED, "cluster_size", ("reader",), POLICY),
+    (SYNCED, "cluster_size", ("writer",), with_role("writer", min_size=2)),
+    (SYNCED, "recv_queue", ("reader",), POLICY),
+    (SYNCED, "recv_queue_upper", ("reader",), POLICY),
+    (SYNCED, "evs_state", ("writer",), with_role("writer", paranoid=True)),
+    (ROOM, "disk", ("writer",), with_role("writer", min_disk_free=Amount(ratio=0.1))),
+    (ONE_DB, "lag_seconds", ("reader",), with_role("reader", connections=("a",))),
+    (ONE_DB, "io_running", ("reader",), with_role("reader", primary_lost=PrimaryLost.SERVE)),
+    (ONE_DB, "sql_running", ("reader",), with_role("reader", primary_lost=PrimaryLost.SERVE)),
+    (desynced(), "recv_queue", ("reader",), with_role("reader", desync=True)),
+]
+
+
 def without(what: Snapshot, name: str) -> Snapshot:
     """`what` with one fact of one of its parts unknown."""
     changes: dict[str, Any] = {name: None}
+    if name in {field.name for field in fields(Beside)}:
+        return replace(what, beside=replace(what.beside, **changes))
+    if name == "cluster_size":  # the flow-control limits are made of it
+        changes |= {"recv_queue_lower": None, "recv_queue_upper": None}
     if what.galera is not None and name in {field.name for field in fields(Galera)}:
         return replace(what, galera=replace(what.galera, **changes))
     if what.server is not None and name in {field.name for field in fields(Server)}:
@@ -194,6 +151,16 @@ def test_a_fact_that_is_unknown_never_serves(what: Snapshot, name: str, roles: t
         assert not any(agent.up(role) for role in roles)
 
 
+@pytest.mark.parametrize(("what", "name", "roles", "policy"), BY_SETTING)
+def test_nor_does_one_that_a_setting_makes_deciding(
+    what: Snapshot, name: str, roles: tuple[str, ...], policy: Policy
+) -> None:
+    assert all(healthy(what, policy).up(role) for role in roles)
+    late = healthy(what, policy).keeps_seeing(without(what, name), 15.0, every=0.5)
+    for agent in (Agent(policy).sees(without(what, name)), late):
+        assert not any(agent.up(role) for role in roles)
+
+
 def test_replication_rows_that_are_unknown_never_serve_outside_galera() -> None:
     for what in (PRIMARY, REPLICA):
         agent = healthy(what).keeps_seeing(replace(what, replications=None), 5.0)
@@ -204,7 +171,7 @@ def test_replication_rows_that_are_unknown_never_serve_outside_galera() -> None:
 def test_fewer_facts_never_make_a_better_node(unknown: set[str]) -> None:
     assert SYNCED.galera is not None
     changes: Mapping[str, Any] = {name: None for name in unknown}  # noqa: C420 - its values are of any type
-    agent = Agent(replace(Agent().policy, galera_pinned=True))
+    agent = Agent(pins=Pins(galera=True))
     agent.sees(replace(SYNCED, galera=replace(SYNCED.galera, **changes)))
 
     assert not (unknown & set(GALERA_FACTS)) or not any(agent.up(role) for role in SERVING)
@@ -219,19 +186,57 @@ WORSE_GALERA: list[dict[str, Any]] = [
     {"connected": "OFF"},
     {"reject_queries": "ALL"},
     {"local_state": "1"},
+    {"local_state": "2", "desync_count": "1"},
     {"local_state": "5"},
     {"read_only": 1},
     {"innodb_read_only": 1},
     {"Threads_connected": "151"},
+    {"Threads_connected": "130"},
+    {"cluster_state_uuid": "11111111-2222-3333-4444-555555555555"},
+    {"cluster_size": "1"},
+    {"local_recv_queue": "40"},
+    {"local_recv_queue": "400"},
+    {"evs_state": "GATHER"},
+    {"Uptime": "3"},
+    {"Innodb_buffer_pool_load_status": "Loaded 1/2 pages"},
+    {"flow_control_paused_ns": str(10**12)},
+    {"flow_control_paused_ns": str(10**12), "flow_control_sent": "999"},
 ]
 WORSE_REPLICA: list[dict[str, Any]] = [
     {"Slave_IO_Running": "No"},
     {"Slave_SQL_Running": "No"},
     {"Slave_IO_Running": "Connecting"},
+    {"Slave_IO_Running": "Connecting", "Seconds_Behind_Master": None},
     {"Last_SQL_Errno": 1062},
+    {"Seconds_Behind_Master": 8},
     {"Seconds_Behind_Master": 11},
+    {"Slave_SQL_Running": "No", "Seconds_Behind_Master": None},
     {"Last_IO_Errno": 1236, "Slave_IO_Running": "No"},
+    {"Last_IO_Errno": 1045, "Slave_IO_Running": "Connecting"},
 ]
+WORSE_BESIDE = [
+    {"client_port": ClientPort(open=False)},
+    {"client_port": ClientPort(open=True, code=1040)},
+    {"disk": Disk(free_bytes=1, total_bytes=1000)},
+    {"disk": None},
+]
+FULL_DISK = {"disk": Disk(free_bytes=900, total_bytes=1000)}
+STRICT = Policy(
+    roles=(
+        *POLICY.roles,
+        Role(name="stale-ok", base=Base.STALE_OK),
+        Role(
+            name="strict",
+            base=Base.WRITER,
+            min_size=2,
+            flow=FlowControl.STOP,
+            paranoid=True,
+            min_disk_free=Amount(ratio=0.1),
+            buffer_pool_load=True,
+        ),
+        Role(name="loose", base=Base.READER, donor=True, desync=True, primary_lost=PrimaryLost.SERVE),
+    )
+)
 
 
 def weights(agent: Agent) -> dict[str, int]:
@@ -243,13 +248,26 @@ def merged(changes: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: value for change in reversed(changes) for key, value in change.items()}
 
 
+def beside(what: Snapshot, bad: list[dict[str, Any]]) -> Snapshot:
+    return replace(what, beside=Beside(**(FULL_DISK | merged(bad))))
+
+
+LOOKS = st.lists(st.sampled_from(WORSE_BESIDE), max_size=2)
+
+
 @pytest.mark.parametrize("seconds", [0.5, 12.0])
-@given(st.lists(st.sampled_from(WORSE_GALERA), max_size=4), st.sampled_from(WORSE_GALERA))
+@given(st.lists(st.sampled_from(WORSE_GALERA), max_size=4), st.sampled_from(WORSE_GALERA), LOOKS, LOOKS)
 def test_one_more_failure_of_a_member_never_raises_a_weight(
-    seconds: float, bad: list[dict[str, Any]], more: dict[str, Any]
+    seconds: float,
+    bad: list[dict[str, Any]],
+    more: dict[str, Any],
+    looks: list[dict[str, Any]],
+    more_looks: list[dict[str, Any]],
 ) -> None:
-    less = healthy().keeps_seeing(galera(**merged(bad)), seconds, every=0.5)
-    worse = healthy().keeps_seeing(galera(**merged([*bad, more])), seconds, every=0.5)
+    well = beside(SYNCED, [])
+    once, twice = galera(**merged(bad)), galera(**merged([*bad, more]))
+    less = healthy(well, STRICT).keeps_seeing(beside(once, looks), seconds, every=0.5)
+    worse = healthy(well, STRICT).keeps_seeing(beside(twice, [*looks, *more_looks]), seconds, every=0.5)
 
     assert all(weights(worse)[name] <= weight for name, weight in weights(less).items())
 
@@ -259,8 +277,8 @@ def test_one_more_failure_of_a_member_never_raises_a_weight(
 def test_one_more_failure_of_a_replica_never_raises_a_weight(
     seconds: float, bad: list[dict[str, Any]], more: dict[str, Any]
 ) -> None:
-    less = healthy(REPLICA).keeps_seeing(replica(slave_row(**merged(bad))), seconds, every=0.5)
-    worse = healthy(REPLICA).keeps_seeing(replica(slave_row(**merged([*bad, more]))), seconds, every=0.5)
+    less = healthy(REPLICA, STRICT).keeps_seeing(replica(slave_row(**merged(bad))), seconds, every=0.5)
+    worse = healthy(REPLICA, STRICT).keeps_seeing(replica(slave_row(**merged([*bad, more]))), seconds, every=0.5)
 
     assert all(weights(worse)[name] <= weight for name, weight in weights(less).items())
 

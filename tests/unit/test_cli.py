@@ -18,7 +18,9 @@ COMMANDS = [["serve"], ["probe"], ["config", "check"], ["config", "show"], ["sql
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     found = tmp_path / "healthagent.yaml"
-    found.write_text(f"mysql: {{user: agent, socket: {tmp_path}/no.sock}}\nstate_dir: {tmp_path}/state\n")
+    found.write_text(
+        f"mysql: {{user: agent, socket: {tmp_path}/no.sock, datadir: {tmp_path}}}\nstate_dir: {tmp_path}/state\n"
+    )
     return found
 
 
@@ -45,17 +47,19 @@ def test_help_tells_a_stranger_where_to_begin(capsys: pytest.CaptureFixture[str]
     assert usage("--help") == 0
     told = capsys.readouterr().out
 
-    for word in ("serve", "probe", "config", "sql", "curl", "/etc/healthagent/healthagent.yaml"):
+    for word in ("serve", "probe", "why", "ack", "config", "sql", "curl", "/etc/healthagent/healthagent.yaml"):
         assert word in told
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("command", [*COMMANDS, ["why"], ["ack"]], ids=" ".join)
 def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert usage(*command, "--help") == 0
     assert "--config FILE" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("argv", [[], ["nonsense"], ["config"], ["sql"], ["--nonsense"], ["serve", "x"], ["--config"]])
+@pytest.mark.parametrize(
+    "argv", [[], ["nonsense"], ["config"], ["sql"], ["--nonsense"], ["serve", "x"], ["--config"], ["why"], ["ack", "x"]]
+)
 def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert usage(*argv) == 2
     told = capsys.readouterr()
@@ -198,3 +202,20 @@ def test_the_grants_for_a_password_are_no_sql_until_somebody_has_put_it_in(
         in told
     )
     assert "hunter2" not in told
+
+
+def test_the_grants_for_the_tables(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text("mysql: {user: agent}\nprobe: {write_table: my-ops.alive, heartbeat_table: percona.heartbeat}\n")
+    assert cli.main(["sql", "grants", "--config", str(file)]) == 0
+    told = capsys.readouterr().out.splitlines()[2:]
+    assert [line.partition(" (")[0] for line in told] == [
+        "CREATE DATABASE IF NOT EXISTS `my-ops`;",
+        "CREATE TABLE IF NOT EXISTS `my-ops`.`alive`",
+        "GRANT SELECT, INSERT, UPDATE ON `my-ops`.`alive` TO `agent`@`localhost`;",
+        "CREATE DATABASE IF NOT EXISTS `percona`;",
+        "CREATE TABLE IF NOT EXISTS `percona`.`heartbeat`",
+        "GRANT SELECT ON `percona`.`heartbeat` TO `agent`@`localhost`;",
+    ]
+    file.write_text("mysql: {user: agent}\nprobe: {heartbeat_table: percona.heartbeat, heartbeat_write: true}\n")
+    assert cli.main(["sql", "grants", "--config", str(file)]) == 0
+    assert "GRANT SELECT, INSERT, UPDATE ON `percona`.`heartbeat`" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 """A YAML file -> settings, or every problem at once: path of the file, line, dotted key, what would be right."""
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +8,13 @@ import yaml
 
 from healthagent import config
 from healthagent.config import Config
+from healthagent.document import control_socket
 from healthagent.errors import ConfigError
-from healthagent.model import Base, Topology
-from healthagent.schema import ROLE_SETTINGS, SECTIONS, duration_seconds
+from healthagent.kinds import duration_seconds, spoken
+from healthagent.policy import Amount, Base, FlowControl, PrimaryLost, Role, Topology, Weights
+from healthagent.reasons import Gate
+from healthagent.schema import IGNORABLE, ROLE_SETTINGS, SECTIONS, WEIGHTS
+from healthagent.session import Watch
 
 SECRET = "hunter2-swordfish"
 
@@ -94,7 +98,7 @@ log: {level: debug, format: json}
     reader = next(role for role in found.policy.roles if role.name == "reader")
     assert (reader.max_lag_seconds, reader.donor, reader.desync) == (60.0, True, True)
     assert (reader.require_replication, reader.exclude_writer) == (False, True)
-    assert found.policy.reader_max_lag_seconds == 60.0
+    assert found.policy.reader.max_lag_seconds == 60.0
     assert (found.log_level, found.log_format) == ("debug", "json")
 
 
@@ -251,8 +255,13 @@ log: {level: verbose}
         ("log:\n  level: info\n  level: debug\n", 3, "log.level", "is written twice"),
         ("log: {}\nlog: {}\n", 2, "log", "is written twice"),
         ("roles: [reader]\n", 1, "roles", "must be a mapping (key: value), not a list"),
-        ("roles: {writer: {donor: true}}\n", 1, "roles.writer.donor", "a writer takes no settings"),
-        ("roles: {any: {max_lag: 5s}}\n", 1, "roles.any.max_lag", "any takes donor, desync"),
+        ("roles: {writer: {donor: true}}\n", 1, "roles.writer.donor", "a writer takes min_disk_free, write_probe"),
+        (
+            "roles: {any: {max_lag: 5s}}\n",
+            1,
+            "roles.any.max_lag",
+            "any takes donor, desync, min_size, tags, ignore, weights",
+        ),
         ("roles:\n  reader:\n    max_lag: 5\n", 3, "roles.reader.max_lag", "5: must be a duration"),
         ("roles: {reader: {donor: 'yes'}}\n", 1, "roles.reader.donor", "'yes': must be true or false"),
         ("roles:\n  x: {}\n", 2, "roles.x.base", "must be one of any, synced, reader, candidate, writer"),
@@ -343,6 +352,7 @@ def test_a_port_in_the_defaults_file_that_is_none(file: Path, tmp_path: Path) ->
     "text",
     [
         f"mysql: {{password: [{SECRET}]}}",
+        f"mysql: {{password: {{{SECRET}: 1, {SECRET}: 2}}}}",
         f"mysql: {{password: {SECRET}, port: x}}",
         f"mysql: {{password: {SECRET}, password: {SECRET}}}",
         f"mysql: {{pasword: {SECRET}}}",
@@ -351,6 +361,273 @@ def test_a_port_in_the_defaults_file_that_is_none(file: Path, tmp_path: Path) ->
 )
 def test_no_error_prints_a_secret(file: Path, text: str) -> None:
     assert SECRET not in "\n".join(lines(file, text))
+
+
+# --- roles, weights, tags -------------------------------------------------------------------------------------------
+
+EVERYTHING = """
+probe: {write_table: healthagent.alive}
+mysql: {cluster_uuid: C7ABDE26-e4d5-11f1-877e-2e96af7f438e}
+weights: {lag: false, queue: false, flow: false, connections: off, donor: 1, desynced: 0.01, warm_up: 0s, step: 25,
+          raise_interval: 10s}
+tags: {site: berlin, rack_2: "7"}
+roles:
+  any: {donor: true, desync: true, min_size: 2, tags: {site: berlin}, ignore: [accepting], weights: {lag: true}}
+  synced: {min_size: 3, tags: {rack_2: "7"}, ignore: [thaw, min_size], weights: {donor: 0.5}}
+  reader: {max_lag: 1m, soft_lag: 59.5s, connections: ["", reporting], grace: 0s, primary_lost: serve, max_queue: 0,
+           require_replication: false, replication: required, exclude_writer: true, donor: true, desync: true,
+           min_size: 1, flow: stop, buffer_pool_load: true, tags: {site: berlin}, ignore: [], weights: {step: 5}}
+  writer: {min_disk_free: 5.5%, write_probe: true, membership: paranoid, max_restarts: 0, ring: [left, right],
+           flow: off, buffer_pool_load: true, min_size: 4, tags: {site: berlin}, ignore: [restarts], weights: {}}
+  candidate: {min_disk_free: 500MiB, membership: fast, ring: []}
+  stale-ok: {enabled: true, tags: {site: berlin}, weights: {warm_up: 1h}}
+  delayed: {base: reader, subtract_delay: true, max_lag: 12345.678s, connections: null, max_queue: null, tags: {},
+            soft_lag: null, weights: {step: 10, donor: 0.25}}
+  app: {base: writer, min_disk_free: 2048GiB}
+  web: {base: any}
+"""
+
+
+def roles(found: Config) -> dict[str, Role]:
+    return {role.name: role for role in found.policy.roles}
+
+
+def test_every_setting_of_a_role(file: Path) -> None:
+    found = loaded(file, EVERYTHING)
+    told = roles(found)
+
+    assert found.policy.cluster_uuid == "c7abde26-e4d5-11f1-877e-2e96af7f438e"
+    assert found.policy.tags == (("rack_2", "7"), ("site", "berlin"))
+    assert told["reader"] == Role(
+        name="reader",
+        base=Base.READER,
+        max_lag_seconds=60.0,
+        soft_lag_seconds=59.5,
+        connections=("", "reporting"),
+        grace_seconds=0.0,
+        primary_lost=PrimaryLost.SERVE,
+        require_replication=False,
+        replication_required=True,
+        exclude_writer=True,
+        donor=True,
+        desync=True,
+        max_queue=0,
+        min_size=1,
+        flow=FlowControl.STOP,
+        buffer_pool_load=True,
+        tags=(("site", "berlin"),),
+        weights=told["replica"].weights,
+    )
+    assert told["writer"] == Role(
+        name="writer",
+        base=Base.WRITER,
+        min_disk_free=Amount(ratio=0.055),
+        write_probe=True,
+        paranoid=True,
+        max_restarts=0,
+        ring=("left", "right"),
+        flow=FlowControl.OFF,
+        buffer_pool_load=True,
+        min_size=4,
+        tags=(("site", "berlin"),),
+        ignore=frozenset({"restarts"}),
+        weights=told["candidate"].weights,
+    )
+    assert told["synced"].ignore == {"thaw", "min_size"}
+    assert told["synced"].tags == (("rack_2", "7"),)
+    assert (told["stale-ok"].base, told["stale-ok"].weights.warm_up_seconds) == (Base.STALE_OK, 3600.0)
+    assert told["delayed"].subtract_delay
+    assert found.policy.reader.grace_seconds == 0.0
+
+
+def test_weights_of_a_role_change_single_keys_of_the_section(file: Path) -> None:
+    told = roles(loaded(file, EVERYTHING))
+    section = Weights(
+        lag=False,
+        queue=False,
+        flow=False,
+        connections=False,
+        donor=1.0,
+        desynced=0.01,
+        warm_up_seconds=0.0,
+        step=25,
+        raise_seconds=10.0,
+    )
+
+    assert told["writer"].weights == told["app"].weights == section
+    assert told["any"].weights == told["web"].weights == replace(section, lag=True)
+    assert told["reader"].weights == told["replica"].weights == replace(section, step=5)
+    assert told["delayed"].weights == replace(section, step=10, donor=0.25)
+
+
+def test_a_candidate_is_asked_what_the_writer_is_asked(file: Path) -> None:
+    told = roles(loaded(file, EVERYTHING))
+    same = replace(told["writer"], name="candidate", base=Base.CANDIDATE)
+
+    assert told["candidate"] == replace(same, min_disk_free=Amount(bytes=500 * 2**20), paranoid=False, ring=())
+    assert told["app"].min_disk_free == Amount(bytes=2 * 2**40)
+
+
+def test_any_asks_outside_galera_what_the_reader_asks(file: Path) -> None:
+    told = roles(loaded(file, EVERYTHING))
+
+    for name in ("any", "web"):
+        found = told[name]
+        assert (found.max_lag_seconds, found.soft_lag_seconds, found.grace_seconds) == (60.0, 59.5, 0.0)
+        assert (found.connections, found.require_replication) == (("", "reporting"), False)
+        assert (found.primary_lost, found.exclude_writer) == (PrimaryLost.SERVE, False)
+
+
+def test_null_brings_a_default_back_against_the_base(file: Path) -> None:
+    delayed = roles(loaded(file, EVERYTHING))["delayed"]
+
+    assert (delayed.connections, delayed.max_queue, delayed.soft_lag_seconds, delayed.tags) == (None, None, None, ())
+    assert delayed.max_lag_seconds == 12345.678
+
+
+def test_stale_ok_is_there_only_where_it_is_enabled(file: Path) -> None:
+    for text in ("{}", "roles: {stale-ok: {}}", "roles: {stale-ok: {enabled: false, tags: {a: b}}}"):
+        found = loaded(file, text)
+        assert "stale-ok" not in roles(found)
+        assert config.shown(found)["roles"]["stale-ok"] == {"enabled": False}
+
+
+def test_all_of_it_is_shown_as_a_configuration_that_says_the_same(file: Path) -> None:
+    first = loaded(file, EVERYTHING)
+    text = yaml.safe_dump(config.shown(first), sort_keys=False)
+    again = loaded(file, text)
+
+    assert again.policy == first.policy
+    assert yaml.safe_dump(config.shown(again), sort_keys=False) == text
+
+
+def test_every_field_of_the_policy_is_a_setting() -> None:
+    def names(kind: type[Role] | type[Weights]) -> set[str]:
+        return {field.name for field in fields(kind)}
+
+    not_settings = {"name", "base", "weights", "asked_queue"}
+    assert {item.field for item in ROLE_SETTINGS.values() if item.field} == names(Role) - not_settings
+    assert {item.field for item in WEIGHTS.values()} == names(Weights)
+
+
+@pytest.mark.parametrize("word", IGNORABLE)
+def test_gates_that_may_be_ignored_compare_with_those_of_the_rules(file: Path, word: str) -> None:
+    ignored = roles(loaded(file, f"roles: {{reader: {{ignore: [{word}]}}}}"))["reader"].ignore
+    known = {gate.value: gate for gate in Gate}
+
+    assert known.get(word, word) in ignored
+    assert Gate.REACHABLE not in ignored
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.0005, 0.05, 0.9995, 1.0, 1.5, 59.999, 86399.999, 86400.0])
+def test_a_duration_that_is_shown_is_the_same_again(seconds: float) -> None:
+    assert duration_seconds(spoken(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "path", "says"),
+    [
+        ("roles:\n  reader:\n    soft_lag: 10s\n", 3, "roles.reader.soft_lag", "soft_lag is 10s and max_lag 10s: the"),
+        (
+            "roles:\n  reader: {soft_lag: 5s}\n  x: {base: reader, max_lag: 2s}\n",
+            3,
+            "roles.x.max_lag",
+            "soft_lag is 5s",
+        ),
+        (
+            "roles: {reader: {subtract_delay: true}}",
+            1,
+            "roles.reader.subtract_delay",
+            "only a role of your own takes it",
+        ),
+        ("roles: {writer: {subtract_delay: true}}", 1, "roles.writer.subtract_delay", "a writer takes min_disk_free"),
+        ("roles: {x: {base: writer, donor: true}}", 1, "roles.x.donor", "a writer takes min_disk_free"),
+        ("roles: {candidate: {desync: true}}", 1, "roles.candidate.desync", "a candidate takes min_disk_free"),
+        ("roles: {synced: {flow: off}}", 1, "roles.synced.flow", "a synced takes min_size, tags, ignore, weights"),
+        ("roles: {reader: {enabled: true}}", 1, "roles.reader.enabled", "a reader takes max_lag"),
+        ("roles: {stale-ok: {min_size: 1}}", 1, "roles.stale-ok.min_size", "a stale-ok takes enabled, tags, weights"),
+        ("roles: {stale-ok: {enabled: 1}}", 1, "roles.stale-ok.enabled", "1: must be true or false"),
+        ("roles: {x: {base: stale-ok}}", 1, "roles.x.base", "'stale-ok': must be one of any, synced, reader"),
+        ("roles: {ack: {base: reader}}", 1, "roles.ack", "is not a name for a role"),
+        ("roles: {reader: {connections: app}}", 1, "roles.reader.connections", "'app': must be a list of connection"),
+        ("roles: {reader: {connections: [1]}}", 1, "roles.reader.connections", "must be a list of connection names"),
+        (
+            "roles: {reader: {connections: []}}",
+            1,
+            "roles.reader.connections",
+            "must name at least one connection; null",
+        ),
+        ("roles: {writer: {ring: null}}", 1, "roles.writer.ring", "None: must be a list of connection names"),
+        ("roles: {reader: {max_queue: -1}}", 1, "roles.reader.max_queue", "must be a whole number from 0"),
+        ("roles: {reader: {min_size: 2.0}}", 1, "roles.reader.min_size", "must be a whole number from 0 to 1000"),
+        ("roles: {reader: {flow: true}}", 1, "roles.reader.flow", "True: must be one of off, weight, stop"),
+        ("roles: {reader: {flow: 0}}", 1, "roles.reader.flow", "0: must be one of off, weight, stop"),
+        ("roles: {reader: {primary_lost: peers}}", 1, "roles.reader.primary_lost", "must be one of down, serve"),
+        ("roles: {reader: {replication: true}}", 1, "roles.reader.replication", "must be one of reported, required"),
+        ("roles: {writer: {membership: slow}}", 1, "roles.writer.membership", "must be one of fast, paranoid"),
+        ("roles: {writer: {min_disk_free: 100%}}", 1, "roles.writer.min_disk_free", "such as 5%, or a size"),
+        ("roles: {writer: {min_disk_free: 0%}}", 1, "roles.writer.min_disk_free", "such as 5%, or a size"),
+        ("roles: {writer: {min_disk_free: 0GiB}}", 1, "roles.writer.min_disk_free", "such as 500MiB or 10GiB"),
+        ("roles: {writer: {min_disk_free: 10GB}}", 1, "roles.writer.min_disk_free", "such as 500MiB or 10GiB"),
+        ("roles: {writer: {min_disk_free: 5}}", 1, "roles.writer.min_disk_free", "such as 5%, or a size"),
+        ("roles: {writer: {max_restarts: -1}}", 1, "roles.writer.max_restarts", "from 0 to 100"),
+        ("roles: {reader: {ignore: [reachable]}}", 1, "roles.reader.ignore", "that can be ignored: client_port, same"),
+        (
+            "roles: {reader: {ignore: [[thaw]]}}",
+            1,
+            "roles.reader.ignore",
+            "must be a list of gates that can be ignored",
+        ),
+        ("roles: {reader: {ignore: thaw}}", 1, "roles.reader.ignore", "must be a list of gates that can be ignored"),
+        ("roles: {reader: {tags: [a]}}", 1, "roles.reader.tags", "must be a mapping of names to texts"),
+        ("roles:\n  any:\n    tags:\n      a: x\n      a: y\n", 5, "roles.any.tags.a", "is written twice"),
+        ("roles: {reader: {weights: 5}}", 1, "roles.reader.weights", "5: must be a mapping, such as {donor: 0.5}"),
+        (
+            "roles:\n  any:\n    weights:\n      steps: 5\n",
+            4,
+            "roles.any.weights.steps",
+            "known here: lag, queue, flow",
+        ),
+        ("roles:\n  any:\n    weights:\n      step: 30\n", 4, "roles.any.weights.step", "30: must divide 100: 1, 2, 4"),
+        ("weights: {step: 51}", 1, "weights.step", "51: must be a whole number from 1 to 50"),
+        ("weights: {donor: 0}", 1, "weights.donor", "0: must be a number from 0.01 to 1"),
+        ("weights: {donor: .nan}", 1, "weights.donor", "nan: must be a number from 0.01 to 1"),
+        ("weights: {desynced: true}", 1, "weights.desynced", "True: must be a number from 0.01 to 1"),
+        ("weights: {lag: 1}", 1, "weights.lag", "1: must be true or false"),
+        ("weights: {warm_up: 2h}", 1, "weights.warm_up", "must be from 0s to 3600s"),
+        ("weights: {warmup: 2s}", 1, "weights.warmup", "unknown key; known here: lag, queue"),
+        ("tags: {Site: x}", 1, "tags", "'Site' is no name for a tag: a-z, 0-9 and _ only"),
+        ("tags: {site: 7}", 1, "tags", "site must be a printable text of 1 to 64 characters"),
+        ('tags: {site: "a\\nb"}', 1, "tags", "site must be a printable text"),
+        ("tags: &a {site: *a}", 1, "tags", "site must be a printable text"),
+        ("tags: [site]", 1, "tags", "['site']: must be a mapping of names to texts"),
+        ("mysql: {cluster_uuid: prod}", 1, "mysql.cluster_uuid", "'prod': must be the UUID that SHOW STATUS"),
+        (f"mysql: {{cluster_uuid: {'0' * 8}-0000-0000-0000-{'0' * 12}}}", 1, "mysql.cluster_uuid", "must be the UUID"),
+    ],
+)
+def test_a_problem_with_a_role_a_weight_or_a_tag(file: Path, text: str, line: int, path: str, says: str) -> None:
+    (found,) = lines(file, text)
+
+    assert found.startswith(f"{line}: {path}: ")
+    assert says in found
+
+
+# --- the control socket, for those who ask the daemon ---------------------------------------------------------------
+
+
+def test_the_control_socket_is_found_whatever_else_is_wrong(file: Path) -> None:
+    file.write_text("mysql: {password_file: /nowhere, port: x}\ncontrol: {socket: /tmp/a.sock, mode: 5}\n")
+
+    assert control_socket(file) == Path("/tmp/a.sock")
+    assert control_socket(None) == Path("/run/healthagent/control.sock")
+
+
+@pytest.mark.parametrize("text", ["control: {socket: a.sock}", "control: [a]", "- a", "a: *b"])
+def test_a_control_socket_that_is_none(file: Path, text: str) -> None:
+    file.write_text(text)
+
+    with pytest.raises(ConfigError):
+        control_socket(file)
 
 
 # --- config show ----------------------------------------------------------------------------------------------------
@@ -376,7 +653,7 @@ def test_what_is_shown_is_a_configuration_that_says_the_same(file: Path) -> None
 mysql: {host: 10.0.0.11, user: agent}
 probe: {interval: 250ms, timeout: 1.5s, max_age: 5m}
 roles: {reader: {max_lag: 1h, desync: true}, analytics: {base: reader, donor: true}}
-http: {listen: ["[::1]:9200", "127.0.0.1:9201"]}
+http: {listen: ["[::1]:9200", "127.0.0.1:9300"]}
 """
     first = loaded(file, text)
     again = loaded(file, yaml.safe_dump(config.shown(first)))
@@ -422,3 +699,66 @@ def test_a_character_that_yaml_does_not_allow_is_one_line_with_its_place(tmp_pat
     with pytest.raises(ConfigError) as caught:
         config.load(path)
     assert caught.value.lines() == [f"{path}:2: is not valid YAML: special characters are not allowed"]
+
+
+# --- beside the probe -----------------------------------------------------------------------------------------------
+
+
+def test_the_client_port_is_looked_at_and_nothing_is_written() -> None:
+    assert config.load(None).watch == Watch(client_port_seconds=5.0, disk=True)
+
+
+def test_tables_and_pace(file: Path) -> None:
+    found = loaded(
+        file,
+        "probe: {client_port: 10s, write_table: ops.alive, heartbeat_table: percona.heartbeat, heartbeat_utc: false,"
+        " heartbeat_write: true}\n",
+    )
+    assert found.watch == Watch(
+        client_port_seconds=10.0,
+        disk=True,
+        write_table="ops.alive",
+        heartbeat_table="percona.heartbeat",
+        heartbeat_utc=False,
+        heartbeat_write=True,
+    )
+    assert loaded(file, yaml.safe_dump(config.shown(found))).watch == found.watch
+
+
+@pytest.mark.parametrize(
+    ("mysql", "writer", "says"),
+    [
+        ("user: a", "write_probe: true", "write_probe: needs probe.write_table: the table to write to"),
+        (
+            "host: 10.0.0.1",
+            "min_disk_free: 5%",
+            "min_disk_free: the datadir of 10.0.0.1:3306 cannot be seen from here: only an agent beside the server "
+            "knows it",
+        ),
+    ],
+)
+def test_a_gate_that_could_never_know_anything(file: Path, mysql: str, writer: str, says: str) -> None:
+    assert lines(file, f"mysql: {{{mysql}}}\nroles: {{writer: {{{writer}}}}}\n") == [f"2: roles.writer.{says}"]
+
+
+@pytest.mark.parametrize("word", ["off", '"off"', "0s", "0ms", "false"])
+def test_the_client_port_can_be_left_alone(file: Path, word: str) -> None:
+    found = loaded(file, f"probe: {{client_port: {word}}}\n")
+    assert found.watch.client_port_seconds is None
+    assert config.shown(found)["probe"]["client_port"] == "off"
+    assert loaded(file, yaml.safe_dump(config.shown(found))).watch == found.watch
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("client_port: on", "True: must be a duration such as 500ms, 5s or 10m, or off"),
+        ("client_port: 100ms", "'100ms': must be from 1s to 600s, or off"),
+        ("write_table: alive", "'alive': must be database.table, each of A-Z, a-z, 0-9, _, $ and -"),
+        ("heartbeat_table: 'a.b`'", "'a.b`': must be database.table, each of A-Z, a-z, 0-9, _, $ and -"),
+        ("heartbeat_write: true", "needs probe.heartbeat_table: the table to write to"),
+    ],
+)
+def test_what_is_wrong_beside_the_probe(file: Path, setting: str, says: str) -> None:
+    key = setting.partition(":")[0]
+    assert lines(file, f"probe: {{{setting}}}\n") == [f"1: probe.{key}: {says}"]

@@ -1,15 +1,13 @@
 """The reducer by itself: hold, rise, samples."""
 
-from dataclasses import replace
-
-from healthagent.damping import Pulse, advance
-from healthagent.model import Finding, Gate, Outcome
+from healthagent.damping import advance
+from healthagent.model import Damping, Finding, Outcome, Pulse
 from healthagent.reasons import Reason
 
-GOOD = Finding(gate=Gate.LAG)
-BAD = Finding(gate=Gate.LAG, outcome=Outcome.FAIL, reason=Reason.REPLICA_LAGGING, hold_seconds=1.0, hold_samples=2)
-CAP = Finding(gate=Gate.LAG, outcome=Outcome.CAP, reason=Reason.CONNECTION_LIMIT)
-UNSEEN = Finding(gate=Gate.LAG, outcome=Outcome.UNSEEN)
+GOOD = Finding(Outcome.PASS)
+BAD = Finding(Outcome.FAIL, Reason.REPLICA_LAGGING, damping=Damping(1.0, 2))
+CAP = Finding(Outcome.CAP, Reason.CONNECTION_LIMIT)
+UNSEEN = Finding(Outcome.UNSEEN)
 
 
 def after(*steps: tuple[float, Finding]) -> Pulse:
@@ -42,7 +40,7 @@ def test_a_hold_takes_its_seconds() -> None:
 
 
 def test_a_hold_takes_its_samples() -> None:
-    patient = replace(BAD, hold_seconds=0.0, hold_samples=3)
+    patient = BAD._replace(damping=Damping(0.0, 3))
 
     assert after((10, GOOD), (11, patient), (99, patient)).effect is Outcome.PASS
     assert after((10, GOOD), (11, patient), (11.1, patient), (11.2, patient)).effect is Outcome.FAIL
@@ -53,7 +51,7 @@ def test_a_good_sample_ends_a_hold() -> None:
 
 
 def test_a_hold_that_is_cut_short_by_a_graver_finding() -> None:
-    at_once = replace(BAD, hold_seconds=0.0, hold_samples=1)
+    at_once = BAD._replace(damping=Damping())
 
     assert after((10, GOOD), (11, BAD), (11.1, at_once)).effect is Outcome.FAIL
 
@@ -66,7 +64,7 @@ def test_pending_while_the_samples_say_otherwise() -> None:
 
 
 def test_the_reason_stays_while_the_gate_rises() -> None:
-    assert after((10, BAD), (11, GOOD)).cause is BAD
+    assert after((10, BAD), (11, GOOD)).cause is Reason.REPLICA_LAGGING
 
 
 def test_from_cap_to_fail_takes_the_hold_and_from_fail_to_cap_the_rise() -> None:

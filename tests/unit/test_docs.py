@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from healthagent import config, decide
-from healthagent.model import Base, Gate
+from healthagent import config, table
+from healthagent.agentcheck import LINE_LIMIT, LINE_SECONDS, LINGER_SECONDS
+from healthagent.policy import Base
+from healthagent.reasons import Gate
+from healthagent.schema import IGNORABLE
 from healthagent.web import ALIASES
 from tools.docs import DOCS, rendered
 
@@ -30,8 +33,8 @@ def test_every_path_is_documented(path: str) -> None:
 @pytest.mark.parametrize("gate", list(Gate))
 def test_every_gate_is_documented_and_asked_by_some_role(gate: Gate) -> None:
     assert f"| `{gate}` |" in (DOCS / "gates.md").read_text("utf-8")
-    asked = {name for table in (decide.GALERA, decide.ASYNC) for gates in table.values() for name, _ in gates}
-    assert gate in asked | {name for name, _ in decide.CONNECTION}
+    tables = [table.CONNECTION, *table.GALERA.values(), *table.ASYNC.values()]
+    assert gate in {question.gate for questions in tables for question in questions}
 
 
 def test_the_example_configuration_is_valid(tmp_path: Path) -> None:
@@ -44,7 +47,10 @@ def test_the_example_configuration_is_valid(tmp_path: Path) -> None:
     assert set(yaml.safe_load(example)) <= set(config.shown(config.load(path)))
 
 
-@pytest.mark.parametrize("command", ["serve", "probe [--json]", "config check [FILE]", "config show", "sql grants"])
+COMMANDS = ["serve", "probe [--json]", "why ROLE [--json]", "ack [--cluster]", "config check [FILE]", "config show"]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "sql grants"])
 def test_every_command_is_in_the_readme(command: str) -> None:
     assert f"| `{command}` |" in README
 
@@ -53,3 +59,14 @@ def test_readme_is_short_and_its_links_lead_somewhere() -> None:
     assert len(README.splitlines()) < 150
     for target in (part.split(")")[0] for part in README.split("](")[1:]):
         assert (ROOT / target).exists(), target
+
+
+def test_what_may_be_ignored_is_documented() -> None:
+    text = (DOCS / "configuration.md").read_text("utf-8")
+    assert [word for word in IGNORABLE if f"`{word}`" not in text] == []
+
+
+def test_the_limits_of_agent_check_are_documented() -> None:
+    text = (DOCS / "haproxy-agent-check.md").read_text("utf-8")
+    for said in (f"{LINE_LIMIT} bytes", f"after {LINE_SECONDS:g} s", f"{LINGER_SECONDS:g} s to read its answer"):
+        assert said in text

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from healthagent import config
-from healthagent.judge import adapt
-from healthagent.model import Base, FailureKind, Policy, ProcessState, Role, Snapshot, Status, Topology
-from healthagent.reasons import Reason
+from healthagent.facts import FailureKind, ProcessState, Snapshot
+from healthagent.policy import Base, Policy, Role, Topology
 from tests.build import (
     DOWN,
     FULL,
@@ -24,11 +23,13 @@ from tests.build import (
     Agent,
     desynced,
     failed,
+    falls_after,
     galera,
     healthy,
     plain_rows,
     primary,
     replica,
+    rises_after,
     slave_row,
     snapshot,
     with_role,
@@ -36,23 +37,6 @@ from tests.build import (
 
 SERVING = ("any", "writer", "reader", "candidate")
 JOINED = galera(local_state="3", local_state_comment="Joined")
-
-
-def falls_after(agent: Agent, what: Snapshot, role: str, *, within: float = 20.0, every: float = 0.1) -> float | None:
-    """Seconds until `role` is down, while every sample says `what`; None: it stays up."""
-    start = agent.now + every
-    while agent.now < start + within:
-        if not agent.sees(what, after=every).up(role):
-            return round(agent.now - start, 3)
-    return None
-
-
-def rises_after(agent: Agent, what: Snapshot, role: str, *, within: float = 100.0, every: float = 0.1) -> float | None:
-    start = agent.now + every
-    while agent.now < start + within:
-        if agent.sees(what, after=every).up(role):
-            return round(agent.now - start, 3)
-    return None
 
 
 # --- now: down on one bad sample, back after 500 ms of good ones ----------------------------------------------------
@@ -191,7 +175,8 @@ def test_a_full_server_with_facts_keeps_weight_1() -> None:
     verdict = agent.verdict("writer")
 
     assert (agent.says("writer"), verdict.weight) == ("up/connection_limit", 1)
-    assert agent.keeps_seeing(SYNCED, 0.7).verdict("writer").weight == 100
+    assert agent.keeps_seeing(SYNCED, 0.7).says("writer") == "up"
+    assert agent.keeps_seeing(SYNCED, 5.0).verdict("writer").weight == 100
 
 
 def test_a_full_server_that_is_read_only_is_still_no_writer() -> None:
@@ -253,7 +238,7 @@ def test_a_donor_that_does_not_block_may_serve_reads_where_allowed() -> None:
 
 @pytest.mark.parametrize(("queue", "says"), [("0", "up"), ("100", "up"), ("101", "donor"), (None, "donor")])
 def test_a_donor_serves_with_a_short_queue_only(queue: str | None, says: str) -> None:
-    agent = healthy(SYNCED, with_role("reader", donor=True))
+    agent = healthy(SYNCED, with_role("reader", donor=True, max_queue=1000))
 
     assert agent.sees(desynced((MARIABACKUP,), local_recv_queue=queue)).says("reader") == says
 
@@ -323,7 +308,7 @@ def test_a_reconnecting_replica_has_10_s(errno: int, word: str) -> None:
 
 
 def test_the_grace_is_a_setting() -> None:
-    policy = replace(POLICY, replica_grace_seconds=3.0)
+    policy = with_role("reader", grace_seconds=3.0)
 
     assert falls_after(healthy(REPLICA, policy), reconnecting(2003), "reader") == 3.0
 
@@ -508,7 +493,7 @@ def test_one_look_that_failed_does_not_shorten_the_hold() -> None:
 def test_a_turn_of_the_login_ends_with_the_failure() -> None:
     """Else the agent would probe ten times a second for as long as the server is away."""
     agent = healthy().sees(LOGIN_REFUSED).sees(DOWN).sees(DOWN)
-    assert not agent.memory.pending
+    assert agent.memory.due_at is None
 
 
 def test_a_standalone_server_that_is_read_only_and_shows_no_rows_is_no_reader() -> None:
@@ -533,30 +518,28 @@ def test_a_server_that_crashed_in_state_2_is_no_donor_when_it_comes_back_joined(
 def test_a_new_limit_is_no_reason_to_fall() -> None:
     agent = healthy()
     after = with_role("reader", max_lag_seconds=12.0)
-    memory = adapt(agent.memory, POLICY, after, 0.0)
-    assert memory.publication.verdicts["reader"].status is Status.UP
-    agent.memory, agent.policy = memory, after
+    assert agent.reloads(after).up("reader")
     assert agent.sees(HUNG).up("reader"), "the first of two timeouts"
 
 
 def test_a_new_limit_is_judged_at_once_by_the_last_facts() -> None:
     agent = healthy(behind(8))
-    memory = adapt(agent.memory, POLICY, with_role("reader", max_lag_seconds=5.0), 0.0)
-    assert memory.publication.verdicts["reader"].reasons == (Reason.REPLICA_LAGGING,)
-    assert memory.publication.verdicts["writer"] == agent.verdict("writer")
+    writer = agent.verdict("writer")
+    assert agent.reloads(with_role("reader", max_lag_seconds=5.0)).says("reader") == "replica_lagging"
+    assert agent.verdict("writer") == writer
 
 
 def test_a_role_that_goes_is_forgotten_and_one_that_comes_is_judged() -> None:
     own = Role(name="analytics", base=Base.READER)
     with_it = replace(POLICY, roles=(*POLICY.roles, own))
-    memory = adapt(healthy().memory, POLICY, with_it, 0.0)
-    assert memory.publication.verdicts["analytics"].status is Status.UP
-    assert "analytics" not in adapt(memory, with_it, POLICY, 0.0).publication.verdicts
+    agent = healthy().reloads(with_it)
+    assert agent.up("analytics")
+    assert "analytics" not in agent.reloads(POLICY).publication.verdicts
 
 
 def test_a_reload_while_the_server_is_away_brings_no_old_facts_back() -> None:
     agent = healthy(REPLICA).sees(DOWN)
     after = with_role("reader", max_lag_seconds=12.0)
-    agent.memory, agent.policy = adapt(agent.memory, POLICY, after, 0.0), after
+    agent.reloads(after)
     assert agent.says("reader") == "down"
     assert not agent.keeps_seeing(behind(100), 3.0).up("reader"), "its first facts decide at once"

@@ -5,12 +5,13 @@ down (`up/REASON`: an up that carries one). `at_once` is said after the first sa
 every hold and damping has run out. The server was healthy before, unless the condition is a start.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from healthagent.model import FailureKind, Policy, ProcessState, Snapshot, Transfer
+from healthagent.facts import FailureKind, ProcessState, Snapshot, Transfer
+from healthagent.trail import Pins
 from tests.build import (
     JOINER,
     MARIABACKUP,
@@ -49,7 +50,7 @@ class Row:
     finally_: str
     at_once: str | None = None
     before: Snapshot | None = SYNCED
-    policy: Policy = POLICY
+    pins: Pins = Pins()  # noqa: RUF009
 
 
 NON_PRIMARY: dict[str, Any] = {
@@ -295,7 +296,7 @@ GALERA = {
         state="wsrep_off",
         at_once=all_four("wsrep_off"),
         finally_=all_four("wsrep_off"),
-        policy=replace(POLICY, galera_pinned=True),
+        pins=Pins(galera=True),
     ),
     "wsrep_on=OFF in my.cnf": Row(
         seen=galera(**{**WSREP_NONE, "provider": "/usr/lib/galera/libgalera_smm.so"}),
@@ -397,7 +398,7 @@ AT_ONCE = pytest.mark.parametrize(
 
 
 def agent_before(row: Row) -> Agent:
-    return healthy(row.before, row.policy) if row.before is not None else Agent(row.policy)
+    return healthy(row.before, POLICY, row.pins) if row.before is not None else Agent(POLICY, row.pins)
 
 
 @PARAMETERS

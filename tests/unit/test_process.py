@@ -1,11 +1,13 @@
 """The server's process and its transfers, out of a /proc of our own making (the formats are those of proc(5))."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from healthagent import process
-from healthagent.model import Evidence, ProcessState, Transfer
+from healthagent.facts import Evidence, ProcessState, Transfer
 from healthagent.process import ServerProcess
 
 DONOR = ("bash", "/usr//bin/wsrep_sst_rsync", "--role", "donor", "--address", "127.0.0.1:14599/rsync_sst")
@@ -198,7 +200,8 @@ def test_an_ist_is_a_bypass(proc: Proc) -> None:
 def test_a_joiner_that_is_not_up_yet(proc: Proc) -> None:
     proc.add(101, "wsrep_sst_maria", *JOINER, parent=100)
 
-    assert ServerProcess(str(proc.datadir)).look(transfers=True) == Evidence(
+    found = ServerProcess(str(proc.datadir)).look(transfers=True)
+    assert replace(found, progress=None) == Evidence(
         process=ProcessState.NEW, transfers=(Transfer(joiner=True, method="mariabackup"),)
     )
 
@@ -262,3 +265,80 @@ def test_a_name_with_blanks_and_brackets(proc: Proc) -> None:
     proc.add(101, "a (b) S 1", parent=42, started=5)
 
     assert process.read_stat(101) == process.Stat(101, "a (b) S 1", "S", 42, 0x400100, 5)
+
+
+def test_progress_begins_with_the_script_and_ends_with_it(proc: Proc) -> None:
+    known = server(proc)
+    proc.add(200, "wsrep_sst_maria", *JOINER, parent=100, started=9000)
+    began = known.look(transfers=True).progress
+    assert began is not None
+    assert (began.started_at, began.done_bytes) == (9000 / os.sysconf("SC_CLK_TCK"), None)
+    proc.remove(200)
+    assert known.look(transfers=True).progress is None
+    proc.add(300, "wsrep_sst_maria", *JOINER, parent=100, started=12000)
+    again = known.look(transfers=True).progress
+    assert again is not None
+    assert again.started_at == 12000 / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_look_that_does_not_ask_forgets_no_progress(proc: Proc) -> None:
+    known = server(proc)
+    proc.add(200, "wsrep_sst_maria", *JOINER, parent=100, started=9000)
+    known.look(transfers=True)
+    receiving = known._receiving
+    assert known.look(transfers=False).progress is None
+    known.look(transfers=True)
+    assert known._receiving is receiving is not None
+
+
+def test_a_donor_shows_no_progress(proc: Proc) -> None:
+    known = server(proc)
+    proc.add(200, "wsrep_sst_rsync", *DONOR, parent=100)
+    assert known.look(transfers=True).progress is None
+
+
+# --- listens --------------------------------------------------------------------------------------------------------
+
+HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+
+
+def socket_line(local: str, state: str = "0A") -> str:
+    return f"   0: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000   100        0 1 1 0 100\n"
+
+
+def network(proc: Proc, *, tcp: str = "", tcp6: str = "") -> None:
+    directory = proc.root / "100" / "net"
+    directory.mkdir(exist_ok=True)
+    (directory / "tcp").write_text(HEAD + tcp)
+    (directory / "tcp6").write_text(HEAD + tcp6)
+
+
+ANY6, LOOPBACK6, MAPPED = "0" * 32, "0" * 24 + "01000000", "0" * 16 + "FFFF0000" + "0C00000A"
+
+
+@pytest.mark.skipif("sys.byteorder != 'little'", reason="the lines below are those of such a machine")
+@pytest.mark.parametrize(
+    ("tcp", "tcp6", "address", "expected"),
+    [
+        (socket_line("00000000:0CEA"), "", None, True),
+        (socket_line("0C00000A:0CEA"), "", "10.0.0.12", True),
+        (socket_line("0C00000A:0CEA"), "", "10.0.0.12,127.0.0.1", True),
+        (socket_line("00000000:0CEA"), "", "10.0.0.12", True),
+        (socket_line("0C00000A:0CEA"), "", "*", True),
+        (socket_line("0C00000A:0CEA"), "", "a-name", True),
+        (socket_line("0100007F:0CEA"), "", "10.0.0.12", False),  # HAProxy may listen beside it
+        ("", socket_line(f"{ANY6}:0CEA"), "10.0.0.12", True),
+        ("", socket_line(f"{LOOPBACK6}:0CEA"), "::1", True),
+        ("", socket_line(f"{MAPPED}:0CEA"), "10.0.0.12", True),
+        (socket_line("00000000:0CEB"), socket_line(f"{ANY6}:0016"), None, False),
+        (socket_line("00000000:0CEA", "01"), "", None, False),
+        ("garbage\n", "", None, False),
+    ],
+)
+def test_listens(proc: Proc, tcp: str, tcp6: str, address: str | None, expected: bool) -> None:
+    network(proc, tcp=tcp, tcp6=tcp6)
+    assert process.listens(100, 3306, address) is expected
+
+
+def test_what_cannot_be_seen_is_not_known(proc: Proc) -> None:
+    assert process.listens(100, 3306, None) is None

@@ -1,10 +1,13 @@
 """One verdict -> text, JSON, headers, code and phrase, which all say the same."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from healthagent.decide import reports
+from healthagent.facts import Progress
 from healthagent.model import Status, Verdict
 from healthagent.reasons import Reason, State
 from healthagent.render import JSON_TYPE, TEXT_TYPE, refusal, role_answers, state_document, text_line, why_document
@@ -150,24 +153,37 @@ def test_state_tells_why_a_probe_failed() -> None:
     found = state(healthy().sees(LOGIN_REFUSED))
 
     assert found["sample"]["failure"] == {"kind": "login", "code": 1045, "message": "login 1045"}
-    assert found["process"] == {"state": None, "transfers": None}
+    assert found["process"] == {"state": None, "transfers": None, "progress": None}
+
+
+def test_state_tells_how_far_a_transfer_has_come() -> None:
+    progress = Progress(source="10.0.0.11", done_bytes=5, started_at=1.0)
+    found = state(healthy().sees(replace(DOWN, evidence=replace(DOWN.evidence, progress=progress))))
+    told = found["process"]["progress"]
+    assert (told["from"], told["done_bytes"], told["total_bytes"], told["estimated_end"]) == (
+        "10.0.0.11",
+        5,
+        None,
+        None,
+    )
 
 
 # --- /why -----------------------------------------------------------------------------------------------------------
 
 
 def why(agent: Agent, role: str) -> dict[str, dict[str, Any]]:
-    return {gate["gate"]: gate for gate in why_document(agent.publication.gates[role])}
+    return {gate["gate"]: gate for gate in why_document(reports(agent.publication, role), None)}
 
 
 def test_why_lists_every_gate_of_the_role() -> None:
     assert list(why(healthy(), "writer")) == [
         *("fresh", "reachable", "answering", "login", "room"),
-        *("wsrep_on", "primary_component", "ready", "accepting", "thaw", "state", "donor", "desync", "writable"),
+        *("client_port", "wsrep_on", "primary_component", "ready", "same_cluster", "accepting", "thaw"),
+        *("state", "donor", "desync", "flow", "writable", "progress", "membership", "restarts"),
     ]
     assert list(why(healthy(replica()), "reader")) == [
         *("fresh", "reachable", "answering", "login", "room"),
-        *("replica_threads", "lag", "replica_error", "exclude_writer"),
+        *("client_port", "state", "replica_threads", "lag", "link", "replica_error"),
     ]
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from healthagent.model import FailureKind, Policy, ProcessState, Snapshot, Topology, Transfer
+from healthagent.facts import FailureKind, ProcessState, Snapshot, Transfer
+from healthagent.policy import Topology
+from healthagent.trail import Pins
 from tests.build import (
     IST,
     JOINER,
@@ -204,10 +206,6 @@ WSREP_LOADED_OFF = snapshot(changed(galera_rows(), {**NO_PROVIDER, "wsrep_provid
 PROVIDER_GONE = snapshot(plain_rows())
 
 
-def policy(topology: Topology, *, pinned: bool = False) -> Policy:
-    return replace(POLICY, topology=topology, galera_pinned=pinned)
-
-
 @pytest.mark.parametrize(
     ("topology", "pinned", "what", "state"),
     [
@@ -225,7 +223,9 @@ def policy(topology: Topology, *, pinned: bool = False) -> Policy:
     ],
 )
 def test_topology(topology: Topology, pinned: bool, what: Snapshot, state: str) -> None:
-    assert Agent(policy(topology, pinned=pinned)).sees(what).state == state
+    agent = Agent(replace(POLICY, topology=topology), Pins(galera=pinned))
+
+    assert agent.sees(what).state == state
 
 
 def test_lagging_is_measured_with_the_readers_limit() -> None:

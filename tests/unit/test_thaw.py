@@ -7,8 +7,9 @@ member again with another view.
 import pytest
 
 from healthagent import parse
-from healthagent.model import FailureKind, ProcessState, Snapshot
-from tests.build import DOWN, HUNG, LOGIN_REFUSED, PRIMARY, SYNCED, Agent, failed, galera, healthy
+from healthagent.facts import FailureKind, ProcessState, Snapshot
+from healthagent.trail import Pins, Thaw
+from tests.build import DOWN, HUNG, LOGIN_REFUSED, PRIMARY, START, SYNCED, Agent, failed, galera, healthy
 
 FROZEN = failed(FailureKind.TIMEOUT, process=ProcessState.STOPPED)
 ALONE = galera(local_state="0", cluster_status="non-Primary", ready="OFF", cluster_conf_id="18446744073709551615")
@@ -105,3 +106,76 @@ def test_hung_is_told_while_it_lasts() -> None:
 )
 def test_durations_of_the_provider(options: str | None, seconds: float | None) -> None:
     assert parse.provider_seconds(options, "evs.suspect_timeout") == seconds
+
+
+# --- a freeze and the agent's own life ------------------------------------------------------------------------------
+
+
+def test_a_freeze_that_had_begun_before_the_agent_counts_however_long_it_was() -> None:
+    agent = Agent().sees(FROZEN).sees(SYNCED)
+    assert agent.told(*ROLES) == "thawed thawed thawed thawed thawed"
+    assert not up_after(agent, SYNCED, 7.9)
+    assert up_after(agent, SYNCED, 1.0)
+
+
+def test_it_ends_with_another_view_than_the_first_one_seen() -> None:
+    agent = Agent().sees(FROZEN).sees(SYNCED).sees(ALONE)
+    assert up_after(agent, REJOINED, 1.0)
+
+
+@pytest.mark.parametrize("first", [SYNCED, DOWN, LOGIN_REFUSED])
+def test_a_timeout_after_a_sign_of_life_is_no_freeze_yet(first: Snapshot) -> None:
+    assert up_after(Agent().sees(first).sees(FROZEN), SYNCED, 1.5)
+
+
+def test_another_agent_goes_on_where_the_last_one_ended() -> None:
+    before = frozen_for(9.0).sees(SYNCED)
+    after = Agent(pins=before.memory.trail.pins)
+    after.now = before.now
+    assert after.sees(SYNCED).state == "thawed"
+    assert up_after(after, REJOINED, 1.0)
+
+
+def test_a_second_freeze_is_measured_by_the_view_before_the_first() -> None:
+    agent = frozen_for(9.0).sees(SYNCED)
+    frozen_for(9.0, agent).sees(ALONE)
+    assert up_after(agent, REJOINED, 1.0)
+
+
+def test_a_server_that_is_gone_meanwhile_comes_back_as_another_process() -> None:
+    agent = frozen_for(9.0).sees(SYNCED).sees(DOWN)
+    assert up_after(agent, SYNCED, 1.0)
+
+
+@pytest.mark.parametrize("kind", [FailureKind.UNREACHABLE, FailureKind.LOCAL, FailureKind.TIMEOUT])
+def test_what_is_no_word_of_the_server_hides_a_freeze(kind: FailureKind) -> None:
+    agent = healthy().keeps_seeing(failed(kind), 9.0, every=0.5)
+    assert agent.sees(SYNCED).state == "thawed"
+
+
+@pytest.mark.parametrize("kind", [FailureKind.LOST, FailureKind.QUERY, FailureKind.LIMIT, FailureKind.LOGIN])
+def test_a_server_that_says_anything_is_not_frozen(kind: FailureKind) -> None:
+    agent = healthy().keeps_seeing(failed(kind), 9.0, every=0.5)
+    assert agent.sees(SYNCED).state == "synced"
+
+
+def test_a_provider_that_does_not_tell_its_group_state_is_not_waited_for_for_ever() -> None:
+    agent = frozen_for(9.0).sees(SYNCED)
+    assert up_after(agent, galera(evs_state=None), 9.0)
+
+
+@pytest.mark.parametrize("kind", [FailureKind.LOST, FailureKind.QUERY, FailureKind.LIMIT, FailureKind.LOGIN])
+def test_an_error_as_the_first_word_after_a_freeze_ends_nothing(kind: FailureKind) -> None:
+    """All clients come back at once after a freeze: error 1040 is likely then."""
+    assert frozen_for(9.0).sees(failed(kind), after=0.1).sees(SYNCED).state == "thawed"
+    assert Agent().sees(FROZEN).sees(failed(kind), after=0.1).sees(SYNCED).state == "thawed"
+
+
+def test_one_slow_login_at_the_start_is_no_freeze() -> None:
+    assert Agent().sees(HUNG).sees(SYNCED).state == "synced"
+    assert Agent().sees(HUNG).sees(HUNG).sees(SYNCED).state == "thawed"
+
+
+def test_a_freeze_at_the_start_is_a_new_one_whatever_an_agent_before_has_left() -> None:
+    old = Pins(galera=True, thaw=Thaw(at=START - 100, conf_id=2))
+    assert Agent(pins=old).keeps_seeing(FROZEN, 20.0, every=1.0).sees(SYNCED).state == "thawed"

@@ -1,0 +1,143 @@
+"""HAProxy's agent-check: one line of text for each connection, out of memory.
+
+HAProxy connects, sends what `agent-send` says, and takes one line; what does not end in a line feed it ignores. A port
+with a role answers at once, any other one waits for the role's name. Bytes that are still unread when a socket is
+closed make the kernel send a reset (RFC 2525 2.17), which may overtake the answer: so our side ends with the line, and
+what the client says is read and dropped until it closes too.
+
+HAProxy goes on with what it heard last when an agent is silent, so silence never stands for "no": whatever is not
+understood here is answered with `down #unknown`.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from healthagent.board import Board
+from healthagent.model import Verdict
+from healthagent.policy import Role
+from healthagent.reasons import Reason
+from healthagent.render import agent_line
+from healthagent.wire import client_limit
+
+__all__ = ["AgentCheck", "Exchange"]
+
+LINE_LIMIT = 64  # bytes of a role's name, generously
+# Below the patience of HAProxy (agent-inter, by default 2 s): else the answer to silence would come too late.
+LINE_SECONDS = 0.4
+LINGER_SECONDS = 1.0  # for the client to read its line and close
+DROP_LIMIT = 16384
+UNKNOWN = f"down #{Reason.UNKNOWN.word}\n".encode()
+
+
+class AgentCheck:
+    """What all agent-check ports say: the same verdicts that HTTP tells, rendered once for each."""
+
+    def __init__(self, board: Board, roles: Iterable[Role], *, admin_words: bool) -> None:
+        self._board = board
+        self._clients: dict[Exchange, None] = {}
+        self.adopt(roles, admin_words=admin_words)
+
+    def adopt(self, roles: Iterable[Role], *, admin_words: bool) -> None:
+        """The roles that a client may name from now on, and the words that are used."""
+        self._names = {role.name.encode(): role.name for role in roles}
+        self._admin_words = admin_words
+        self._lines: dict[str, tuple[Verdict | None, bytes]] = {}
+
+    def port(self, role: str | None) -> Callable[[], "Exchange"]:
+        """The protocol factory for a listener; None: the client names the role."""
+        return partial(Exchange, self, self._clients, role)
+
+    def line(self, role: str) -> bytes:
+        """What is said of a role now. One that a reload has just brought is `starting` until the next sample."""
+        verdict = self._board.current().verdicts.get(role)
+        known = self._lines.get(role)
+        if known is None or known[0] is not verdict:
+            said = agent_line(verdict or Verdict(role=role), admin_words=self._admin_words)
+            known = self._lines[role] = (verdict, f"{said}\n".encode("ascii"))
+        return known[1]
+
+    def asked(self, line: bytes) -> bytes:
+        """The answer to a client that has sent `line`, without its line feed."""
+        role = self._names.get(line.removesuffix(b"\r"))
+        return self.line(role) if role is not None else UNKNOWN
+
+    def close(self) -> None:
+        """Cuts off whoever is still connected."""
+        for client in tuple(self._clients):
+            client.give_up()
+
+
+class Exchange(asyncio.Protocol):
+    """One client: its line, if the port waits for one; ours; and the end, soon."""
+
+    __slots__ = ("_answered", "_check", "_clients", "_deadline", "_dropped_bytes", "_heard", "_role", "_transport")
+
+    def __init__(self, check: AgentCheck, clients: "dict[Exchange, None]", role: str | None) -> None:
+        """`clients`: those of all agent-check ports, the oldest first."""
+        self._check, self._clients, self._role = check, clients, role
+        self._transport: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._heard = b""
+        self._answered = False
+        self._dropped_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._clients[self] = None
+        if len(self._clients) > _room():
+            next(iter(self._clients)).give_up()
+        if self._role is None:
+            self._deadline = asyncio.get_running_loop().call_later(LINE_SECONDS, self._say, UNKNOWN)
+        else:
+            self._say(self._check.line(self._role))
+
+    def data_received(self, data: bytes) -> None:
+        if self._answered:
+            self._dropped_bytes += len(data)
+            if self._dropped_bytes > DROP_LIMIT:
+                self.give_up()
+            return
+        self._heard += data
+        line, ended, _ = self._heard.partition(b"\n")
+        if len(line) > LINE_LIMIT:
+            self._say(UNKNOWN)
+        elif ended:
+            self._say(self._check.asked(line))
+
+    def eof_received(self) -> None:
+        """Its side is closed: what it has sent is all that comes. The transport sends what we say, and closes."""
+        if not self._answered:
+            self._say(self._check.asked(self._heard))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._clients.pop(self, None)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._transport = self._deadline = None
+
+    def give_up(self) -> None:
+        """Ends the connection, read or not."""
+        self._clients.pop(self, None)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _say(self, line: bytes) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        self._answered, self._heard = True, b""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = asyncio.get_running_loop().call_later(LINGER_SECONDS, self.give_up)
+        transport.write(line)
+        try:
+            transport.write_eof()
+        except OSError:  # it has reset the connection already
+            self.give_up()
+
+
+def _room() -> int:
+    """A quarter of the files that this process may open, beside the half that HTTP may take."""
+    return client_limit() // 2

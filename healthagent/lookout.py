@@ -1,0 +1,45 @@
+"""Looks at what may block for ever (/proc of a dying process, a dead NFS), in a thread that no exit waits for."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["Lookout"]
+
+T = TypeVar("T")
+
+
+class Lookout:
+    """One look at a time: while one hangs, there is no second one. At rest there is no thread."""
+
+    def __init__(self, name: str, *, seconds: float) -> None:
+        self._name = name
+        self._seconds = seconds
+        self._thread: threading.Thread | None = None
+
+    async def look(self, look: Callable[[], T]) -> T | None:
+        """The result of `look`, which raises nothing; None if it takes longer than `seconds`."""
+        if self._thread is not None and self._thread.is_alive():
+            return None
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def tell(result: T) -> None:
+            if not future.done():
+                future.set_result(result)
+
+        def run() -> None:
+            result = look()
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(tell, result)
+
+        self._thread = threading.Thread(target=run, name=self._name, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # no thread to be had (TasksMax): what would be seen is not known then
+            self._thread = None
+            return None
+        await asyncio.wait({future}, timeout=self._seconds)
+        return future.result() if future.done() else None
