@@ -8,12 +8,12 @@ from typing import Any
 
 from healthagent.facts import Position, Replication, Snapshot
 from healthagent.model import Factors, GateReport, Publication, Status, Verdict
-from healthagent.reasons import STATE_TEXT
+from healthagent.reasons import STATE_TEXT, Reason
 
 __all__ = ["Answer", "agent_line", "refusal", "role_answers", "state_document", "text_line", "why_document"]
 
 JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
-CODES = {Status.UP: 200, Status.DRAIN: 503, Status.DOWN: 503}
+OK, UNAVAILABLE = 200, 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,10 @@ class Answer:
     body: bytes
 
 
-def role_answers(verdict: Verdict) -> dict[str, Answer]:
-    """Media type -> the answer for a role. Text and JSON carry the same facts."""
-    code = CODES[verdict.status]
-    phrase = "OK" if code == 200 else verdict.reasons[0].word
+def role_answers(verdict: Verdict, *, drain_code: int = UNAVAILABLE) -> dict[str, Answer]:
+    """Media type -> the answer for a role. Text and JSON carry the same facts. `drain_code`: 503 or 404."""
+    code = {Status.UP: OK, Status.DRAIN: drain_code, Status.DOWN: UNAVAILABLE}[verdict.status]
+    phrase = "OK" if code == OK else verdict.reasons[0].word
     headers = {
         "Cache-Control": "no-store",
         "X-Healthagent-State": verdict.state.word,
@@ -118,11 +118,16 @@ def state_document(publication: Publication, *, now: float, version: str, config
     }
 
 
-def why_document(reports: tuple[GateReport, ...], factors: Factors | None) -> list[dict[str, Any]]:
-    """Every gate of a role: value, limit, passed or not, since; and every factor of its weight."""
+def why_document(
+    reports: tuple[GateReport, ...], factors: Factors | None, verdict: Verdict | None = None
+) -> list[dict[str, Any]]:
+    """Every gate of a role: value, limit, passed or not, since; before them what drains it, behind them every factor
+    of its weight.
+    """
+    draining = [_draining(verdict)] if verdict is not None and verdict.status is Status.DRAIN else []
     weighed = factors_document(factors).items()
     weight = [{"gate": "weight", "factor": name, "passed": True, "value": value} for name, value in weighed]
-    return [_gate(report) for report in reports] + weight
+    return draining + [_gate(report) for report in reports] + weight
 
 
 def factors_document(factors: Factors | None) -> dict[str, float]:
@@ -156,6 +161,21 @@ def _gate(report: GateReport) -> dict[str, Any]:
         "hold_seconds": finding.damping.hold_seconds,
         "rise_seconds": finding.damping.rise_seconds,
         "since": moment(report.since_wall),
+    }
+
+
+def _draining(verdict: Verdict) -> dict[str, Any]:
+    """In the form of a gate, though no fact about the server is behind it."""
+    return {
+        "gate": "drain",
+        "passed": False,
+        "pending": False,
+        "reason": Reason.DRAINING.word,
+        "value": "configuration",
+        "limit": None,
+        "hold_seconds": 0.0,
+        "rise_seconds": 0.0,
+        "since": moment(verdict.since_wall),
     }
 
 

@@ -65,9 +65,11 @@ class Web:
         about_config: Callable[[], Mapping[str, Any]],
         ask: Callable[[str, Role], Publication],
         acknowledge: Callable[[bool], tuple[str, ...]],
+        *,
+        drain_code: int = 503,
     ) -> None:
         """`ask`: what to tell with one more question. `acknowledge`: takes whether another cluster is meant too, and
-        returns the words of what it ended.
+        returns the words of what it ended. `drain_code`: 503 or 404.
         """
         self._board = board
         self._acknowledge = acknowledge
@@ -75,12 +77,13 @@ class Web:
         self._ask = ask
         self._clients: dict[Connection, None] = {}
         self._rendered: Publication | None = None
-        self._answers: dict[str, tuple[Verdict, dict[str, Answer]]] = {}
         self._documents: dict[str, Callable[[Mapping[str, str]], Answer]] = {"/state": self._state, "/why": self._why}
-        self.set_roles(roles)
+        self.adopt(roles, drain_code=drain_code)
 
-    def set_roles(self, roles: tuple[Role, ...]) -> None:
-        """The roles that have a path from now on."""
+    def adopt(self, roles: tuple[Role, ...], *, drain_code: int) -> None:
+        """The roles that have a path from now on, and the status of one that is draining."""
+        self._drain_code = drain_code
+        self._answers: dict[str, tuple[Verdict, dict[str, Answer]]] = {}
         self._roles = {role.name: role for role in roles}
         self._paths = ALIASES | {f"/{name}": name for name in self._roles}
 
@@ -152,7 +155,7 @@ class Web:
             self._rendered = publication
         known = self._answers.get(key)
         if known is None:
-            known = self._answers[key] = (verdict, role_answers(verdict))
+            known = self._answers[key] = (verdict, role_answers(verdict, drain_code=self._drain_code))
         return known[1]
 
     def _state(self, parameters: Mapping[str, str]) -> Answer:
@@ -164,7 +167,8 @@ class Web:
         if role not in self._roles:
             raise RefusedError(f"unknown role {role!r}; roles: {', '.join(self._roles)}")
         publication = self._board.current()
-        return document_answer(why_document(reports(publication, role), publication.factors.get(role)))
+        verdict, factors = publication.verdicts.get(role), publication.factors.get(role)
+        return document_answer(why_document(reports(publication, role), factors, verdict))
 
 
 def _parameters(query: str, path: str, *known: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from healthagent.board import Board
 from healthagent.model import Publication
 from healthagent.policy import Base, Role
 from healthagent.web import Web
-from tests.build import DOWN, POLICY, REPLICA, ROLES, Agent, galera, healthy
+from tests.build import DOWN, POLICY, REPLICA, ROLES, Agent, galera, healthy, with_role
 
 ALIASES = {
     "any": ["/", "/any", "/health", "/readiness"],
@@ -102,6 +102,7 @@ def talk(
     control: bool = False,
     roles: tuple[Role, ...] = ROLES,
     acknowledge: Callable[[bool], tuple[str, ...]] = nothing_held,
+    drain_code: int = 503,
 ) -> None:
     """Runs `work` against a server that publishes `publication`; a synced read-only node if none is given.
 
@@ -113,7 +114,7 @@ def talk(
         now = told.snapshot.ended_at if told.snapshot is not None else 0.0
         board = Board(told, POLICY.max_age_seconds, lambda: now)
         about = {"source": "test", "last_reload_success": True, "errors": []}
-        application = Web(board, roles, lambda: about, never_asked, acknowledge)
+        application = Web(board, roles, lambda: about, never_asked, acknowledge, drain_code=drain_code)
         runner = web.ServerRunner(application.server(control), handle_signals=False)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
@@ -258,6 +259,39 @@ def test_a_replica() -> None:
     talk(work, healthy(REPLICA).publication)
 
 
+@pytest.mark.parametrize("drain_code", [503, 404])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_a_role_that_drains_and_what_is_unknown_have_codes_of_their_own(drain_code: int, method: str) -> None:
+    async def work(client: Client) -> None:
+        for path in ("/reader", "/read-only"):
+            reply = await client.get(path, method=method)
+            assert (reply.code, reply.phrase) == (drain_code, "draining")
+            assert reply.headers["x-healthagent-weight"] == "0"
+            assert reply.body == (b"FAIL reader weight=0 state=synced reasons=draining\n" if method == "GET" else b"")
+        assert [(await client.get(path, method=method)).code for path in ("/any", "/writer", "/x")] == [200, 503, 400]
+
+    talk(work, healthy(READ_ONLY, with_role("reader", drain=True)).publication, drain_code=drain_code)
+
+
+def test_a_reload_changes_the_code_of_what_is_draining_already() -> None:
+    publication = healthy(policy=with_role("reader", drain=True)).publication
+    application = Web(Board(publication, 3.0, lambda: 0.0), ROLES, dict, never_asked, nothing_held, drain_code=503)
+
+    async def main() -> None:
+        runner = web.ServerRunner(application.server(), handle_signals=False)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            client = Client(runner.addresses[0][1])
+            assert (await client.get("/reader")).code == 503
+            application.adopt(ROLES, drain_code=404)
+            assert (await client.get("/reader")).code == 404
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(main())
+
+
 def test_a_role_that_is_new_and_not_judged_yet_is_starting() -> None:
     """Between a reload and the next sample, which may take its time on a server that hangs."""
 
@@ -265,7 +299,7 @@ def test_a_role_that_is_new_and_not_judged_yet_is_starting() -> None:
         agent = healthy()
         own = replace(ROLES[2], name="analytics")
         application = Web(Board(agent.publication, 3.0, lambda: agent.now), ROLES, dict, never_asked, nothing_held)
-        application.set_roles((*ROLES, own))
+        application.adopt((*ROLES, own), drain_code=503)
         runner = web.ServerRunner(application.server(), handle_signals=False)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
