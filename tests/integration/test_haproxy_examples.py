@@ -1,4 +1,4 @@
-"""haproxy-examples/single-writer.cfg and drain-by-404.cfg as they stand, before three real nodes with an agent each."""
+"""Three of haproxy-examples as they stand, before three real nodes with an agent each."""
 
 import threading
 import time
@@ -145,3 +145,27 @@ def test_single_writer(agents: Cluster) -> None:
     assert turns == ["n1", "n2", "n1", "n2", "n1"]
     assert lost == []
     assert len(client.failed) <= 200, "as long as HAProxy sends it to a node that is read-only"
+
+
+def test_clustercheck(cluster: Cluster) -> None:
+    """With the agent as it is: nobody answers agent-check on 9203, and httpchk alone decides, as it did."""
+    need("haproxy")
+    _, n2, n3 = cluster.galera.nodes
+    with HAProxy(EXAMPLES / "clustercheck.cfg") as balancer:
+        balancer.start()
+
+        def are(*wanted: str) -> bool:
+            rows = [balancer.server("galera", name) for name in NODES]
+            return [f"{row['status']} {row['check_status']} {row['last_chk']}".rstrip() for row in rows] == list(wanted)
+
+        balancer.wait_until(lambda: are("UP L7OK", "UP L7OK", "UP L7OK"), 5, "all are UP")
+        balancer.wait_until(lambda: balancer.server("galera", "n1")["agent_status"] == "L4CON", 3, "an agent check")
+        n2.execute("SET GLOBAL read_only = ON")
+        n3.execute("SET GLOBAL wsrep_reject_queries = ALL")
+        try:
+            balancer.wait_until(lambda: are("UP L7OK", "UP L7OK", "DOWN L7STS rejecting"), 5, "n3 is DOWN")
+            assert cluster.agents[1].get("/writer").reason == "read_only"
+        finally:
+            n2.execute("SET GLOBAL read_only = OFF")
+            n3.execute("SET GLOBAL wsrep_reject_queries = NONE")
+        balancer.wait_until(lambda: are("UP L7OK", "UP L7OK", "UP L7OK"), 5, "all are UP again")
