@@ -149,8 +149,8 @@ def _probe(arguments: argparse.Namespace) -> int:
         about = {"source": settings.source, "last_reload_success": True, "errors": []}
         now = publication.snapshot.ended_at if publication.snapshot is not None else 0.0
         document = state_document(publication, now=now, version=__version__, config=about)
-        factors = publication.factors
-        gates = {name: why_document(reports(publication, name), factors.get(name)) for name in publication.verdicts}
+        factors, verdicts = publication.factors, publication.verdicts
+        gates = {name: why_document(reports(publication, name), factors.get(name), verdicts[name]) for name in verdicts}
         print(json.dumps(document | {"gates": gates}, indent=2))
     else:
         _print_publication(publication)

@@ -56,6 +56,7 @@ class Config:
     timeout_seconds: float
     watch: Watch
     listen: tuple[tuple[str, int], ...]
+    drain_code: int
     agent_ports: tuple[AgentPort, ...]
     admin_words: bool
     control: Control
@@ -102,6 +103,7 @@ def load(path: Path | None) -> Config:
         timeout_seconds=probe["timeout"],
         watch=_watch(probe),
         listen=tuple(settings["http"]["listen"]),
+        drain_code=settings["http"]["drain_code"],
         agent_ports=agent_ports,
         admin_words=settings["agent_check"]["admin_words"],
         control=Control(
@@ -253,7 +255,10 @@ def shown(config: Config) -> dict[str, Any]:
         "probe": {key: item.say(settings["probe"][key]) for key, item in SECTIONS["probe"].items()},
         "roles": shown_roles(config.policy.roles),
         "weights": {key: item.say(settings["weights"][key]) for key, item in WEIGHTS.items()},
-        "http": {"listen": [_spoken_address(*place) for place in config.listen]},
+        "http": {
+            "listen": [_spoken_address(*place) for place in config.listen],
+            "drain_code": config.drain_code,
+        },
         "agent_check": {
             "listen": {_spoken_address(entry.host, entry.port): entry.role for entry in config.agent_ports},
             "admin_words": config.admin_words,

@@ -19,12 +19,17 @@ def speaks(pulse: Pulse | None, finding: Finding) -> bool:
 
 
 def decide(
-    speaking: Iterable[int], pulses: Sequence[Pulse | None], findings: Sequence[Finding], state: State
+    speaking: Iterable[int],
+    pulses: Sequence[Pulse | None],
+    findings: Sequence[Finding],
+    state: State,
+    *,
+    drain: bool,
 ) -> tuple[Status, bool, Reasons]:
     """(status, capped, reasons) of a role, by those of its checks that have anything to say.
 
     Up if every check has been seen and none is down. An `up` carries the reasons of what caps it, of what is only
-    being held, and the notes.
+    being held, and the notes. `drain` turns an up into a drain, and lifts no down.
     """
     fatal: list[Reason] = []
     others: list[Reason] = []
@@ -43,6 +48,8 @@ def decide(
             others.append(_reason(pulse, finding) or Reason.UNKNOWN)
     if fatal or unseen:
         return Status.DOWN, False, _in_order(fatal or others, state) or (reason_of(state),)
+    if drain:
+        return Status.DRAIN, capped, (Reason.DRAINING, *_in_order(others, state))
     return Status.UP, capped, _in_order(others, state)
 
 
@@ -115,5 +122,6 @@ def _outlived(verdict: Verdict, fell_at_wall: float) -> Verdict:
     """A verdict whose facts are too old: down with the reasons that it was holding."""
     if verdict.status is Status.DOWN:
         return verdict
-    reasons = verdict.reasons or (reason_of(verdict.state),)
+    held = tuple(reason for reason in verdict.reasons if reason is not Reason.DRAINING)
+    reasons = held or (reason_of(verdict.state),)
     return replace(verdict, status=Status.DOWN, weight=0, reasons=reasons, since_wall=fell_at_wall)

@@ -188,7 +188,7 @@ def _conclude(memory: Memory, publication: Publication, view: View, seats: tuple
     paces: dict[str, Pace] = {}
     for seat in seats:
         speaking = [index for index in seat.checks if index in loud] if loud else ()
-        status, capped, reasons = decide(speaking, pulses, findings, publication.state)
+        status, capped, reasons = decide(speaking, pulses, findings, publication.state, drain=seat.role.drain)
         before, weighed = memory.publication.verdicts.get(seat.key), 0
         told[seat.key] = found = _factors(memory.publication, view, seat)
         if status is Status.UP:

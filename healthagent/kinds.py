@@ -21,6 +21,7 @@ __all__ = [
     "boolean",
     "cluster_uuid",
     "connections",
+    "drain_code",
     "duration",
     "duration_seconds",
     "either",
@@ -176,6 +177,12 @@ def spoken_amount(free: Amount | None) -> str | None:
 def boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
+    return value
+
+
+def drain_code(value: Any) -> int:
+    if not isinstance(value, int) or value not in (503, 404):
+        raise ValueError("must be 503 or 404")
     return value
 
 

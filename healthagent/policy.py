@@ -91,6 +91,7 @@ class Role:
     ring: tuple[str, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()  # what the node must be tagged with
     ignore: frozenset[str] = frozenset()  # names of gates
+    drain: bool = False  # what would be up is draining
     weights: Weights = Weights()
 
     @property

@@ -57,7 +57,7 @@ class State(Word):
 class Reason(Word):
     """Why a role is not up, or, with a role that is up, what is being held back or capped.
 
-    1-49 follow the states of the same name, 50-79 are about one role, 80 up about replication.
+    1-39 follow the states of the same name, 40-49 are about the agent, 50-79 about one role, 80 up about replication.
     """
 
     UNKNOWN = 1
@@ -82,6 +82,7 @@ class Reason(Word):
     THAWED = 20
     STALLED = 21
     STARTING = 40
+    DRAINING = 41
     READ_ONLY = 50
     NOT_GALERA = 51
     IS_PRIMARY = 52
@@ -178,6 +179,7 @@ STATE_TEXT: dict[State, str] = {
 REASON_TEXT: dict[Reason, str] = {
     **{Reason[state.name]: text for state, text in STATE_TEXT.items() if state.name in Reason.__members__},
     Reason.STARTING: "the agent has just started: no probe has ended yet",
+    Reason.DRAINING: "the role is drained: it would be up, and takes no new work",
     Reason.READ_ONLY: "read_only or innodb_read_only is on: writes would fail",
     Reason.NOT_GALERA: "the role asks for a synced Galera node and this server is none",
     Reason.IS_PRIMARY: "the role leaves the primary out",

@@ -1,19 +1,20 @@
 """Verdicts -> what balancers and people read. Takes values, returns values; no socket, no clock."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from healthagent.balancers import Heard
 from healthagent.facts import Position, Replication, Snapshot
 from healthagent.model import Factors, GateReport, Publication, Status, Verdict
-from healthagent.reasons import STATE_TEXT
+from healthagent.reasons import STATE_TEXT, Reason
 
 __all__ = ["Answer", "agent_line", "refusal", "role_answers", "state_document", "text_line", "why_document"]
 
 JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
-CODES = {Status.UP: 200, Status.DRAIN: 503, Status.DOWN: 503}
+OK, UNAVAILABLE = 200, 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,10 @@ class Answer:
     body: bytes
 
 
-def role_answers(verdict: Verdict) -> dict[str, Answer]:
-    """Media type -> the answer for a role. Text and JSON carry the same facts."""
-    code = CODES[verdict.status]
-    phrase = "OK" if code == 200 else verdict.reasons[0].word
+def role_answers(verdict: Verdict, *, drain_code: int = UNAVAILABLE) -> dict[str, Answer]:
+    """Media type -> the answer for a role. Text and JSON carry the same facts. `drain_code`: 503 or 404."""
+    code = {Status.UP: OK, Status.DRAIN: drain_code, Status.DOWN: UNAVAILABLE}[verdict.status]
+    phrase = "OK" if code == OK else verdict.reasons[0].word
     headers = {
         "Cache-Control": "no-store",
         "X-Healthagent-State": verdict.state.word,
@@ -82,7 +83,14 @@ def document_answer(document: Any) -> Answer:
     return Answer(200, "OK", headers, _json(document).encode())
 
 
-def state_document(publication: Publication, *, now: float, version: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def state_document(
+    publication: Publication,
+    *,
+    now: float,
+    version: str,
+    config: Mapping[str, Any],
+    balancers: Iterable[Heard] = (),
+) -> dict[str, Any]:
     """Everything known. Keys only grow; what is not known is null. `now` is the monotonic clock."""
     snapshot, facts = publication.snapshot, publication.facts
     server = facts.server if facts is not None else None
@@ -113,16 +121,21 @@ def state_document(publication: Publication, *, now: float, version: str, config
         "admin": {"draining": False, "maintenance": False},
         "writer": None,
         "peers": [],
-        "balancers": [],
+        "balancers": [_balancer(heard, now) for heard in balancers],
         "config": dict(config),
     }
 
 
-def why_document(reports: tuple[GateReport, ...], factors: Factors | None) -> list[dict[str, Any]]:
-    """Every gate of a role: value, limit, passed or not, since; and every factor of its weight."""
+def why_document(
+    reports: tuple[GateReport, ...], factors: Factors | None, verdict: Verdict | None = None
+) -> list[dict[str, Any]]:
+    """Every gate of a role: value, limit, passed or not, since; before them what drains it, behind them every factor
+    of its weight.
+    """
+    draining = [_draining(verdict)] if verdict is not None and verdict.status is Status.DRAIN else []
     weighed = factors_document(factors).items()
     weight = [{"gate": "weight", "factor": name, "passed": True, "value": value} for name, value in weighed]
-    return [_gate(report) for report in reports] + weight
+    return draining + [_gate(report) for report in reports] + weight
 
 
 def factors_document(factors: Factors | None) -> dict[str, float]:
@@ -156,6 +169,21 @@ def _gate(report: GateReport) -> dict[str, Any]:
         "hold_seconds": finding.damping.hold_seconds,
         "rise_seconds": finding.damping.rise_seconds,
         "since": moment(report.since_wall),
+    }
+
+
+def _draining(verdict: Verdict) -> dict[str, Any]:
+    """In the form of a gate, though no fact about the server is behind it."""
+    return {
+        "gate": "drain",
+        "passed": False,
+        "pending": False,
+        "reason": Reason.DRAINING.word,
+        "value": "configuration",
+        "limit": None,
+        "hold_seconds": 0.0,
+        "rise_seconds": 0.0,
+        "since": moment(verdict.since_wall),
     }
 
 
@@ -235,6 +263,15 @@ def _process(snapshot: Snapshot | None, wall_offset: float) -> dict[str, Any]:
             "started": None if progress.started_at is None else moment(progress.started_at + wall_offset),
             "estimated_end": None if progress.end_at is None else moment(progress.end_at + wall_offset),
         },
+    }
+
+
+def _balancer(heard: Heard, now: float) -> dict[str, Any]:
+    return {
+        "address": heard.peer,
+        "role": heard.role,
+        **asdict(heard.opinion),
+        "age_seconds": round(now - heard.at, 3),
     }
 
 

@@ -16,6 +16,7 @@ from healthagent.kinds import (
     boolean,
     cluster_uuid,
     connections,
+    drain_code,
     duration,
     either,
     file_mode,
@@ -136,6 +137,9 @@ SECTIONS: dict[str, dict[str, Setting]] = {
     "weights": WEIGHTS,
     "http": {
         "listen": Setting(addresses, [("0.0.0.0", 9200)], "addresses of the HTTP interface"),
+        "drain_code": Setting(
+            drain_code, 503, "status of a role that is draining; 404 for HAProxy's `http-check disable-on-404`"
+        ),
     },
     "agent_check": {
         "listen": Setting(
@@ -237,9 +241,10 @@ ROLE_SETTINGS: dict[str, Setting] = {
     "ignore": _of_role(
         "ignore", some_of(IGNORABLE, "gates that can be ignored"), "gates that are not asked, by name", sorted
     ),
+    "drain": _of_role("drain", boolean, "take no new work: what would be up is `drain`, weight 0; a down stays down"),
     "weights": Setting(as_it_is, None, "as the section `weights`, for this role alone"),
 }
-_EVERY = ("min_size", "tags", "ignore", "weights")
+_EVERY = ("min_size", "tags", "ignore", "drain", "weights")
 _WRITES = ("min_disk_free", "write_probe", "membership", "max_restarts", "ring")
 _BOTH = ("flow", "buffer_pool_load", *_EVERY)
 _ROLE_KEYS: dict[Base, tuple[str, ...]] = {
@@ -248,7 +253,7 @@ _ROLE_KEYS: dict[Base, tuple[str, ...]] = {
     Base.WRITER: (*_WRITES, *_BOTH),
     Base.CANDIDATE: (*_WRITES, *_BOTH),
     Base.SYNCED: _EVERY,
-    Base.STALE_OK: ("enabled", "tags", "weights"),
+    Base.STALE_OK: ("enabled", "tags", "drain", "weights"),
 }
 # the built-in reader tells how old its data are: nobody who asks for it expects less than the whole age
 OWN_ONLY = frozenset({"subtract_delay"})

@@ -40,6 +40,7 @@ class Service:
             self._about_config,
             self._monitor.ask,
             self._monitor.acknowledge,
+            drain_code=self._config.drain_code,
         )
         self._agent_check = AgentCheck(
             self._monitor.board, self._config.policy.roles, admin_words=self._config.admin_words
@@ -92,7 +93,7 @@ class Service:
             log.warning("state_dir: a new directory takes effect with the next start")
         logs.configure(new.log_level, new.log_format)
         self._config, self._reload_errors = new, []
-        self._web.set_roles(new.policy.roles)
+        self._web.adopt(new.policy.roles, drain_code=new.drain_code)
         self._agent_check.adopt(new.policy.roles, admin_words=new.admin_words)
         self._monitor.reconfigure(new)
         self._greet("reloaded")

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from healthagent import __version__, clock
+from healthagent.balancers import Balancers
 from healthagent.board import Board
 from healthagent.decide import reports
 from healthagent.model import Publication, Verdict
@@ -46,6 +47,7 @@ LIVENESS = {
     JSON_TYPE: document_answer({"role": "liveness", "verdict": "up"}),
 }
 ACK = "/ack"
+SEND_STATE = "X-Haproxy-Server-State"
 # a role that exists only where the configuration asks for it, and how it does
 OPT_IN = {"/stale-ok": "; /stale-ok exists with `roles: {stale-ok: {enabled: true}}`"}
 FORMATS = {"json": JSON_TYPE, "text": TEXT_TYPE}
@@ -65,34 +67,41 @@ class Web:
         about_config: Callable[[], Mapping[str, Any]],
         ask: Callable[[str, Role], Publication],
         acknowledge: Callable[[bool], tuple[str, ...]],
+        *,
+        drain_code: int = 503,
     ) -> None:
         """`ask`: what to tell with one more question. `acknowledge`: takes whether another cluster is meant too, and
-        returns the words of what it ended.
+        returns the words of what it ended. `drain_code`: 503 or 404.
         """
         self._board = board
         self._acknowledge = acknowledge
         self._about_config = about_config
         self._ask = ask
+        self._balancers = Balancers()
         self._clients: dict[Connection, None] = {}
         self._rendered: Publication | None = None
-        self._answers: dict[str, tuple[Verdict, dict[str, Answer]]] = {}
         self._documents: dict[str, Callable[[Mapping[str, str]], Answer]] = {"/state": self._state, "/why": self._why}
-        self.set_roles(roles)
+        self.adopt(roles, drain_code=drain_code)
 
-    def set_roles(self, roles: tuple[Role, ...]) -> None:
-        """The roles that have a path from now on."""
+    def adopt(self, roles: tuple[Role, ...], *, drain_code: int) -> None:
+        """The roles that have a path from now on, and the status of one that is draining."""
+        self._drain_code = drain_code
+        self._answers: dict[str, tuple[Verdict, dict[str, Answer]]] = {}
         self._roles = {role.name: role for role in roles}
         self._paths = ALIASES | {f"/{name}": name for name in self._roles}
 
     def server(self, control: bool = False) -> Server:
         """The protocol factory for a listener; only from `control`, the Unix socket, changes are accepted."""
-        return Server(partial(self.handle, control=control), self._clients, posts=(ACK,))
+        return Server(partial(self.handle, control=control), self._clients, posts=(ACK,), prefaces=not control)
 
     async def handle(self, request: web.BaseRequest, *, control: bool) -> web.Response:
         """One request; whatever it asks for that is not known is 400. (wire has seen to its method and its form.)"""
         media = JSON_TYPE if _wants_json(request.headers.get("Accept", "")) else TEXT_TYPE
+        path, said = request.raw_path.partition("?")[0], request.headers.get(SEND_STATE)
+        if said is not None and path in self._paths and not control:
+            self._balancers.hear(request.remote or "", self._paths[path], said, clock.now())
         try:
-            if request.raw_path.partition("?")[0] == ACK:
+            if path == ACK:
                 return _respond(request, self._ack(request, media, control))
             return _respond(request, self._answer(request.raw_path, media))
         except RefusedError as error:
@@ -152,19 +161,23 @@ class Web:
             self._rendered = publication
         known = self._answers.get(key)
         if known is None:
-            known = self._answers[key] = (verdict, role_answers(verdict))
+            known = self._answers[key] = (verdict, role_answers(verdict, drain_code=self._drain_code))
         return known[1]
 
     def _state(self, parameters: Mapping[str, str]) -> Answer:
-        publication, now = self._board.current(), clock.now()
-        return document_answer(state_document(publication, now=now, version=__version__, config=self._about_config()))
+        publication, now, config = self._board.current(), clock.now(), self._about_config()
+        balancers = self._balancers.known(now)
+        return document_answer(
+            state_document(publication, now=now, version=__version__, config=config, balancers=balancers)
+        )
 
     def _why(self, parameters: Mapping[str, str]) -> Answer:
         role = parameters.get("role", "any")
         if role not in self._roles:
             raise RefusedError(f"unknown role {role!r}; roles: {', '.join(self._roles)}")
         publication = self._board.current()
-        return document_answer(why_document(reports(publication, role), publication.factors.get(role)))
+        verdict, factors = publication.verdicts.get(role), publication.factors.get(role)
+        return document_answer(why_document(reports(publication, role), factors, verdict))
 
 
 def _parameters(query: str, path: str, *known: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ HAProxy's `option httpchk GET /x HTTP/1.1` sends no Host header, which aiohttp r
 What is malformed is refused here, since aiohttp's versions differ in what they let through. aiohttp waits for ever for
 a request that does not come or an answer that nobody reads; here both have a deadline. And it takes as many requests as
 a client likes to send at once; here it gets the next one when it has answered the one before. A POST comes without a
-body, and only to the paths that take one.
+body, and only to the paths that take one. Over TCP a connection may begin with a PROXY preface.
 """
 
 import asyncio
@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from aiohttp import web
+
+from healthagent import preface
 
 __all__ = ["Connection", "Server", "client_limit"]
 
@@ -45,9 +47,12 @@ class Server(web.Server):
     """Makes a Connection for each client.
 
     `clients`: those of all listeners, the oldest first. `posts`: the paths that take POST; `handler` says who may.
+    `prefaces`: whether a connection may begin with a PROXY preface.
     """
 
-    def __init__(self, handler: Handler, clients: "dict[Connection, None]", posts: Collection[str] = ()) -> None:
+    def __init__(
+        self, handler: Handler, clients: "dict[Connection, None]", posts: Collection[str] = (), *, prefaces: bool = True
+    ) -> None:
         self._options: dict[str, Any] = {
             "access_log": None,
             "keepalive_timeout": REQUEST_SECONDS,
@@ -56,7 +61,7 @@ class Server(web.Server):
             "max_field_size": HEAD_LIMIT,
             "logger": log,
         }
-        self.clients = clients
+        self.clients, self.prefaces = clients, prefaces
         self.posts = frozenset(path.encode() for path in posts)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -80,6 +85,7 @@ class Connection(web.RequestHandler):
         self._refusal: tuple[int, str] | None = None
         self._busy = False
         self._direct = False
+        self._opening = server.prefaces
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -150,7 +156,7 @@ class Connection(web.RequestHandler):
 
     def _take(self) -> None:
         """Hands the next request to aiohttp, once it is complete."""
-        if self._busy or self._direct:
+        if self._busy or self._direct or (self._opening and not self._opened()):
             return
         self._head = self._head.lstrip(b"\r\n")  # RFC 9112 2.2: empty lines before a request are nothing
         end = END_OF_HEAD.search(self._head)
@@ -161,6 +167,18 @@ class Connection(web.RequestHandler):
             self._refuse(400, f"malformed request: its head is longer than {HEAD_LIMIT} bytes")
         elif self._head and not self._head[:1].isalpha():
             self._refuse(400, "malformed request: not HTTP")
+
+    def _opened(self) -> bool:
+        """Drops the preface, if there is one; False while it is not complete, or if it is refused."""
+        try:
+            length = preface.length(self._head)
+        except preface.PrefaceError as error:
+            self._refuse(400, f"malformed request: {error}")
+            return False
+        if length is None:
+            return False
+        self._opening, self._head = False, self._head[length:]
+        return True
 
     def _hand_over(self, head: bytes) -> None:
         match = HEAD.fullmatch(head)

@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ import pytest
 from aiohttp import web
 
 from healthagent import wire
+from healthagent.balancers import opinion
 from healthagent.board import Board
 from healthagent.model import Publication
 from healthagent.policy import Base, Role
 from healthagent.web import Web
-from tests.build import DOWN, POLICY, REPLICA, ROLES, Agent, galera, healthy
+from tests.build import DOWN, POLICY, REPLICA, ROLES, Agent, galera, healthy, with_role
 
 ALIASES = {
     "any": ["/", "/any", "/health", "/readiness"],
@@ -31,6 +32,7 @@ ALIASES = {
 }
 PATHS = [(path, role) for role, paths in ALIASES.items() for path in paths]
 READ_ONLY = galera(read_only=1)
+LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00"  # the PROXY preface of HAProxy's own checks
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +104,7 @@ def talk(
     control: bool = False,
     roles: tuple[Role, ...] = ROLES,
     acknowledge: Callable[[bool], tuple[str, ...]] = nothing_held,
+    drain_code: int = 503,
 ) -> None:
     """Runs `work` against a server that publishes `publication`; a synced read-only node if none is given.
 
@@ -113,7 +116,7 @@ def talk(
         now = told.snapshot.ended_at if told.snapshot is not None else 0.0
         board = Board(told, POLICY.max_age_seconds, lambda: now)
         about = {"source": "test", "last_reload_success": True, "errors": []}
-        application = Web(board, roles, lambda: about, never_asked, acknowledge)
+        application = Web(board, roles, lambda: about, never_asked, acknowledge, drain_code=drain_code)
         runner = web.ServerRunner(application.server(control), handle_signals=False)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
@@ -258,6 +261,39 @@ def test_a_replica() -> None:
     talk(work, healthy(REPLICA).publication)
 
 
+@pytest.mark.parametrize("drain_code", [503, 404])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_a_role_that_drains_and_what_is_unknown_have_codes_of_their_own(drain_code: int, method: str) -> None:
+    async def work(client: Client) -> None:
+        for path in ("/reader", "/read-only"):
+            reply = await client.get(path, method=method)
+            assert (reply.code, reply.phrase) == (drain_code, "draining")
+            assert reply.headers["x-healthagent-weight"] == "0"
+            assert reply.body == (b"FAIL reader weight=0 state=synced reasons=draining\n" if method == "GET" else b"")
+        assert [(await client.get(path, method=method)).code for path in ("/any", "/writer", "/x")] == [200, 503, 400]
+
+    talk(work, healthy(READ_ONLY, with_role("reader", drain=True)).publication, drain_code=drain_code)
+
+
+def test_a_reload_changes_the_code_of_what_is_draining_already() -> None:
+    publication = healthy(policy=with_role("reader", drain=True)).publication
+    application = Web(Board(publication, 3.0, lambda: 0.0), ROLES, dict, never_asked, nothing_held, drain_code=503)
+
+    async def main() -> None:
+        runner = web.ServerRunner(application.server(), handle_signals=False)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            client = Client(runner.addresses[0][1])
+            assert (await client.get("/reader")).code == 503
+            application.adopt(ROLES, drain_code=404)
+            assert (await client.get("/reader")).code == 404
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(main())
+
+
 def test_a_role_that_is_new_and_not_judged_yet_is_starting() -> None:
     """Between a reload and the next sample, which may take its time on a server that hangs."""
 
@@ -265,7 +301,7 @@ def test_a_role_that_is_new_and_not_judged_yet_is_starting() -> None:
         agent = healthy()
         own = replace(ROLES[2], name="analytics")
         application = Web(Board(agent.publication, 3.0, lambda: agent.now), ROLES, dict, never_asked, nothing_held)
-        application.set_roles((*ROLES, own))
+        application.adopt((*ROLES, own), drain_code=503)
         runner = web.ServerRunner(application.server(), handle_signals=False)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -590,6 +626,48 @@ def test_a_request_split_at_every_byte(head: bytes) -> None:
     talk(work)
 
 
+# --- what balancers say ---------------------------------------------------------------------------------------------
+
+SAID = "X-Haproxy-Server-State: UP 1/2; address=10.0.0.11; port=3306; name=b/n1; node=lb1; weight=1/3; scur=2/5; qcur=4"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_what_a_balancer_thinks_is_shown(method: str) -> None:
+    async def work(client: Client) -> None:
+        assert (await client.get("/read-only", SAID, method=method)).code == 200
+        (shown,) = (await client.get("/state")).document["balancers"]
+        assert 0 <= shown.pop("age_seconds") < 5
+        assert {key: shown.pop(key) for key in ("address", "role")} == {"address": "127.0.0.1", "role": "reader"}
+        thinks = opinion(SAID.partition(": ")[2])
+        assert thinks is not None
+        assert shown == asdict(thinks)
+
+    talk(work)
+
+
+def test_what_a_balancer_thinks_decides_nothing_and_is_heard_with_checks_only() -> None:
+    async def work(client: Client) -> None:
+        for path in ("/state", "/liveness", "/why", "/nonsense"):
+            await client.get(path, SAID)
+        for said in ("", "x", "UP", SAID.partition(": ")[2].replace("lb1", "\udcff" * 9), "UP; " * 3000):
+            for path, code in (("/any", 200), ("/writer", 503)):
+                assert (await client.get(path, f"X-Haproxy-Server-State: {said}")).code == code
+        assert (await client.get("/state")).document["balancers"] == []
+        assert (await client.get("/writer", SAID)).code == 503
+        assert (await client.get("/any", SAID.replace("UP 1/2", "DOWN"))).code == 200
+
+    talk(work)
+
+
+def test_on_the_control_socket_there_is_no_balancer_and_no_preface() -> None:
+    async def work(client: Client) -> None:
+        await client.get("/any", SAID)
+        assert (await client.get("/state")).document["balancers"] == []
+        assert Reply(await client.raw(b"PROXY UNKNOWN\r\nGET /any HTTP/1.0\r\n\r\n")).code == 400
+
+    talk(work, control=True)
+
+
 def test_keep_alive_and_pipelining() -> None:
     async def work(client: Client) -> None:
         reader, writer = await client.open()
@@ -614,7 +692,9 @@ async def one_answer(reader: asyncio.StreamReader, *, body: bool = True) -> Repl
 # --- clients that do not behave -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sent", [b"", b"G", b"GET /any HTTP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize(
+    "sent", [b"", b"G", b"GET /any HTTP/1.1\r\nHost: x\r\n", b"PROXY TC", b"PROXY UNKNOWN\r\n", LOCAL[:14], LOCAL]
+)
 def test_half_a_request_is_ended_after_its_deadline(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "REQUEST_SECONDS", 0.2)
 
@@ -656,7 +736,9 @@ def test_500_idle_connections_do_not_keep_the_others_from_their_answers() -> Non
     talk(work)
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /wr", b"GET /writer HTTP/1.0\r\n\r\n", b"OPTIONS / HTTP/1.0\r\n\r\n"])
+@pytest.mark.parametrize(
+    "sent", [b"", LOCAL[:14], b"GET /wr", b"GET /writer HTTP/1.0\r\n\r\n", b"OPTIONS / HTTP/1.0\r\n\r\n"]
+)
 def test_a_check_that_ends_in_rst_leaves_no_trace(sent: bytes) -> None:
     """A balancer that has read the status line drops the connection; `_nothing_is_logged` sees what that leaves."""
 

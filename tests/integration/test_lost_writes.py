@@ -14,7 +14,7 @@ from tests.binaries import need
 from tests.integration.conftest import Cluster
 from tests.integration.expect import measured
 
-EXAMPLE = Path(__file__).parents[2] / "haproxy-examples" / "galera.cfg"
+EXAMPLE = Path(__file__).parents[2] / "haproxy-examples" / "read-write-split.cfg"
 NODES = ("n1", "n2", "n3")
 WRITER_FRONTEND = ("127.0.0.1", 3307)
 WRITES_BEFORE, WRITES_AFTER = 50, 50

@@ -144,6 +144,7 @@ SETTINGS = {
     "ring": NAMES,
     "tags": TAGS,
     "ignore": st.frozensets(st.sampled_from(Gate), max_size=4),
+    "drain": BOOLEANS,
     "weights": WEIGHTS,
 }
 OWN_ROLE = st.fixed_dictionaries({}, optional=SETTINGS).map(

@@ -41,6 +41,7 @@ def assert_sound(publication: Publication) -> None:
     for name, verdict in publication.verdicts.items():
         up = verdict.status is Status.UP
         assert verdict.role == name
+        assert (verdict.status is Status.DRAIN) == (Reason.DRAINING in verdict.reasons)
         assert verdict.weight == 0 or (up and 1 <= verdict.weight <= 100)
         assert up == (verdict.weight > 0)
         assert up or verdict.reasons
@@ -350,6 +351,24 @@ def test_one_flapping_gate_turns_at_most_a_few_times_in_ten_minutes(gaps: list[f
     assert rises <= 8
 
 
+# --- draining -------------------------------------------------------------------------------------------------------
+
+
+@given(POLICIES, STEPS)
+def test_a_drain_turns_up_into_drain_and_nothing_else(policy: Policy, steps: list[tuple[Snapshot, float]]) -> None:
+    own, *others = policy.roles
+    plain, drained = (Agent(replace(policy, roles=(replace(own, drain=drain), *others))) for drain in (False, True))
+    for what, after in steps:
+        before, now = plain.sees(what, after=after).publication, drained.sees(what, after=after).publication
+        was, told = before.verdicts[own.name], now.verdicts[own.name]
+        if was.status is Status.UP:
+            assert (told.status, told.weight) == (Status.DRAIN, 0)
+            assert told.reasons == (Reason.DRAINING, *was.reasons)
+        else:
+            assert replace(told, since_wall=was.since_wall) == was
+        assert all(now.verdicts[role.name] == before.verdicts[role.name] for role in others)
+
+
 # --- one verdict, one answer ----------------------------------------------------------------------------------------
 
 VERDICTS = st.builds(
@@ -361,7 +380,7 @@ VERDICTS = st.builds(
         reasons=tuple(dict.fromkeys(reasons)) or (() if status is Status.UP else (Reason.UNKNOWN,)),
         since_wall=since,
     ),
-    st.sampled_from([Status.UP, Status.DOWN]),
+    st.sampled_from(Status),
     st.integers(1, 100),
     st.sampled_from(State),
     st.lists(st.sampled_from(Reason), max_size=4),
@@ -369,16 +388,17 @@ VERDICTS = st.builds(
 )
 
 
-@given(VERDICTS)
-def test_code_headers_text_and_json_agree(verdict: Verdict) -> None:
-    answers = role_answers(verdict)
+@given(VERDICTS, st.sampled_from([503, 404]))
+def test_code_headers_text_and_json_agree(verdict: Verdict, drain_code: int) -> None:
+    answers = role_answers(verdict, drain_code=drain_code)
+    codes = {Status.UP: 200, Status.DRAIN: drain_code, Status.DOWN: 503}
     text, document = answers[TEXT_TYPE], json.loads(answers[JSON_TYPE].body)
     word, role, *pairs = text.body.decode("ascii").removesuffix("\n").split(" ")
     said = dict(pair.split("=") for pair in pairs)
     reasons = [reason for reason in said.get("reasons", "").split(",") if reason]
 
     for answer in answers.values():
-        assert answer.code == (200 if verdict.status is Status.UP else 503)
+        assert answer.code == codes[verdict.status]
         assert answer.headers["X-Healthagent-Weight"] == said["weight"] == str(document["weight"])
         assert answer.headers["X-Healthagent-State"] == said["state"] == document["state"]
         assert answer.headers["X-Healthagent-Role"] == role == document["role"]

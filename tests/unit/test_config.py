@@ -233,6 +233,8 @@ log: {level: verbose}
         ("probe:\n\n  timeout: 5\n", 3, "probe.timeout", "5: must be a duration such as 500ms, 5s or 10m"),
         ("probe: {interval: 1ms}\n", 1, "probe.interval", "'1ms': must be from 0.05s to 60s"),
         ("probe: {timeout: 2s}\n", 1, "probe.max_age", "3s: must be at least interval + 2 x timeout, 4.5s"),
+        ("http: {drain_code: 500}\n", 1, "http.drain_code", "500: must be 503 or 404"),
+        ("http: {drain_code: 404.0}\n", 1, "http.drain_code", "404.0: must be 503 or 404"),
         ("http: {listen: 9200}\n", 1, "http.listen", "9200: must be a list of addresses"),
         ("http: {listen: []}\n", 1, "http.listen", "must be a list of addresses"),
         ("http: {listen: [9200]}\n", 1, "http.listen", "is not an IP address and port; write"),
@@ -260,7 +262,7 @@ log: {level: verbose}
             "roles: {any: {max_lag: 5s}}\n",
             1,
             "roles.any.max_lag",
-            "any takes donor, desync, min_size, tags, ignore, weights",
+            "any takes donor, desync, min_size, tags, ignore, drain, weights",
         ),
         ("roles:\n  reader:\n    max_lag: 5\n", 3, "roles.reader.max_lag", "5: must be a duration"),
         ("roles: {reader: {donor: 'yes'}}\n", 1, "roles.reader.donor", "'yes': must be true or false"),
@@ -379,12 +381,12 @@ roles:
            min_size: 1, flow: stop, buffer_pool_load: true, tags: {site: berlin}, ignore: [], weights: {step: 5}}
   writer: {min_disk_free: 5.5%, write_probe: true, membership: paranoid, max_restarts: 0, ring: [left, right],
            flow: off, buffer_pool_load: true, min_size: 4, tags: {site: berlin}, ignore: [restarts], weights: {}}
-  candidate: {min_disk_free: 500MiB, membership: fast, ring: []}
-  stale-ok: {enabled: true, tags: {site: berlin}, weights: {warm_up: 1h}}
+  candidate: {min_disk_free: 500MiB, membership: fast, ring: [], drain: true}
+  stale-ok: {enabled: true, tags: {site: berlin}, drain: true, weights: {warm_up: 1h}}
   delayed: {base: reader, subtract_delay: true, max_lag: 12345.678s, connections: null, max_queue: null, tags: {},
             soft_lag: null, weights: {step: 10, donor: 0.25}}
   app: {base: writer, min_disk_free: 2048GiB}
-  web: {base: any}
+  web: {base: any, drain: true}
 """
 
 
@@ -464,7 +466,8 @@ def test_a_candidate_is_asked_what_the_writer_is_asked(file: Path) -> None:
     told = roles(loaded(file, EVERYTHING))
     same = replace(told["writer"], name="candidate", base=Base.CANDIDATE)
 
-    assert told["candidate"] == replace(same, min_disk_free=Amount(bytes=500 * 2**20), paranoid=False, ring=())
+    of_its_own = replace(same, min_disk_free=Amount(bytes=500 * 2**20), paranoid=False, ring=(), drain=True)
+    assert told["candidate"] == of_its_own
     assert told["app"].min_disk_free == Amount(bytes=2 * 2**40)
 
 
@@ -476,6 +479,15 @@ def test_any_asks_outside_galera_what_the_reader_asks(file: Path) -> None:
         assert (found.max_lag_seconds, found.soft_lag_seconds, found.grace_seconds) == (60.0, 59.5, 0.0)
         assert (found.connections, found.require_replication) == (("", "reporting"), False)
         assert (found.primary_lost, found.exclude_writer) == (PrimaryLost.SERVE, False)
+
+
+def test_a_role_drains_with_its_base(file: Path) -> None:
+    def draining(text: str) -> str:
+        return " ".join(role.name for role in loaded(file, text).policy.roles if role.drain)
+
+    assert draining(EVERYTHING) == "candidate stale-ok web"
+    assert draining("roles: {reader: {drain: true}, x: {base: reader}}") == "reader replica x"
+    assert draining("roles: {writer: {drain: true}, candidate: {drain: false}, x: {base: any}}") == "writer"
 
 
 def test_null_brings_a_default_back_against_the_base(file: Path) -> None:
@@ -543,10 +555,21 @@ def test_a_duration_that_is_shown_is_the_same_again(seconds: float) -> None:
         ("roles: {writer: {subtract_delay: true}}", 1, "roles.writer.subtract_delay", "a writer takes min_disk_free"),
         ("roles: {x: {base: writer, donor: true}}", 1, "roles.x.donor", "a writer takes min_disk_free"),
         ("roles: {candidate: {desync: true}}", 1, "roles.candidate.desync", "a candidate takes min_disk_free"),
-        ("roles: {synced: {flow: off}}", 1, "roles.synced.flow", "a synced takes min_size, tags, ignore, weights"),
+        (
+            "roles: {synced: {flow: off}}",
+            1,
+            "roles.synced.flow",
+            "a synced takes min_size, tags, ignore, drain, weights",
+        ),
         ("roles: {reader: {enabled: true}}", 1, "roles.reader.enabled", "a reader takes max_lag"),
-        ("roles: {stale-ok: {min_size: 1}}", 1, "roles.stale-ok.min_size", "a stale-ok takes enabled, tags, weights"),
+        (
+            "roles: {stale-ok: {min_size: 1}}",
+            1,
+            "roles.stale-ok.min_size",
+            "a stale-ok takes enabled, tags, drain, weights",
+        ),
         ("roles: {stale-ok: {enabled: 1}}", 1, "roles.stale-ok.enabled", "1: must be true or false"),
+        ("roles: {any: {drain: 1}}", 1, "roles.any.drain", "1: must be true or false"),
         ("roles: {x: {base: stale-ok}}", 1, "roles.x.base", "'stale-ok': must be one of any, synced, reader"),
         ("roles: {ack: {base: reader}}", 1, "roles.ack", "is not a name for a role"),
         ("roles: {reader: {connections: app}}", 1, "roles.reader.connections", "'app': must be a list of connection"),

@@ -56,6 +56,7 @@ REASONS = {
     "thawed": 20,
     "stalled": 21,
     "starting": 40,
+    "draining": 41,
     "read_only": 50,
     "not_galera": 51,
     "is_primary": 52,
