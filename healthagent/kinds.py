@@ -280,7 +280,7 @@ def peers(value: Any) -> tuple[str, ...]:
     for url in value:
         place = url.removeprefix("http://") if isinstance(url, str) else ""
         try:
-            if place == url or place.startswith(":") or ip_address(address(place)[0]).is_unspecified:
+            if place == url or ip_address(address(place)[0]).is_unspecified:
                 raise ValueError
         except ValueError:
             raise ValueError(f"{shown(url)} must be http://, an IP address and a port: http://10.0.0.12:9200") from None

@@ -80,6 +80,6 @@ def _place(text: str) -> tuple[str, int]:
         host, port = str(ip_address(text)), DATABASE_PORT
     except ValueError:
         host, port = address(text)
-    if text.startswith(":") or ip_address(host).is_unspecified:
+    if ip_address(host).is_unspecified:
         raise ValueError(f"{text!r} is every address, not that of a node")
     return host, port

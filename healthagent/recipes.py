@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 from healthagent import budget, nodes
@@ -52,6 +52,8 @@ def keepalived(arguments: argparse.Namespace) -> int:
     found = _nodes(arguments, config)
     if len(found) < 2:
         raise AskedWrongError(f"an address can only move between two nodes or more, and {found[0].name} is alone")
+    if len({ip_interface(text).version for text in (arguments.vip, *(node.address for node in found))}) > 1:
+        raise AskedWrongError("--vip and the addresses of the nodes must all be IPv4, or all IPv6")
     where = Address(
         vip=arguments.vip, interface=arguments.interface, router_id=arguments.router_id, priority=arguments.priority
     )
@@ -127,12 +129,17 @@ def _own_address(config: Config) -> str:
     away = [host for host in named if not ip_address(host).is_loopback]
     if away or named:
         return (away or named)[0]
-    host, port = address(config.peers[0].removeprefix("http://"))
+    peer, _ = address(config.peers[0].removeprefix("http://"))
+    try:
+        return _source(peer)
+    except OSError as error:
+        raise AskedWrongError(f"no way to the peer {peer} ({error.strerror}): {nodes.BY_HAND}") from error
+
+
+def _source(host: str) -> str:
+    """The address that the kernel would send from to that one: the same one, if it is this machine's."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((host, port))  # sends nothing: it only chooses the way
-        except OSError as error:
-            raise AskedWrongError(f"no way to the peer {host} ({error.strerror}): {nodes.BY_HAND}") from error
+        probe.connect((host, 9))  # of a datagram socket this sends nothing
         return str(probe.getsockname()[0])
 
 
@@ -197,12 +204,10 @@ def _this(found: Sequence[Node], name: str | None) -> Node:
 
 
 def _is_local(host: str) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((host, 0))
-        except OSError:
-            return False
-        return True
+    try:
+        return _source(host) == host
+    except OSError:  # no way there
+        return False
 
 
 def _program() -> str:
