@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from healthagent.budget import KeepalivedPlan
 from healthagent.nodes import Node
 
-__all__ = ["FAULT", "TRACKS", "Address", "keepalived_text"]
+__all__ = ["ALIVE", "FAULT", "Address", "keepalived_text"]
 
 TRACKS = "/run/healthagent-track"
 FAULT, ALIVE = f"{TRACKS}/writer.fault", f"{TRACKS}/writer.alive"

@@ -27,7 +27,7 @@ from healthagent.policy import Topology
 from healthagent.probe import Probe
 from healthagent.recipe_haproxy import haproxy_text
 from healthagent.recipe_hetzner import hetzner_text
-from healthagent.recipe_keepalived import FAULT, Address, keepalived_text
+from healthagent.recipe_keepalived import ALIVE, FAULT, Address, keepalived_text
 
 __all__ = ["haproxy", "hetzner", "keepalived"]
 
@@ -67,7 +67,7 @@ def keepalived(arguments: argparse.Namespace) -> int:
         head,
         program=_program(),
         user=_script_user(),
-        tracked=any(FAULT in str(track) for track in tracks),
+        tracked=all(path in str(tracks) for path in (FAULT, ALIVE)),
     )
     print(text, end="")
     return 0

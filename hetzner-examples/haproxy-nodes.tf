@@ -1,5 +1,5 @@
-# A load balancer before HAProxy nodes, each with haproxy-examples/galera.cfg and haproxy-node.cfg: one writer at a time
-# in Galera. They listen on 3306 (writer) and 3307 (reader), and say on 9200 whether they have one.
+# A load balancer before HAProxy nodes: one writer at a time in Galera. See haproxy-nodes.sh for the same by hand. They
+# listen on 3306 (writer) and 3307 (reader), and say on 9200 whether they have one: haproxy-node.cfg.
 terraform {
   required_providers {
     hcloud = {

@@ -45,13 +45,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(directory: Path) -> AsyncIterator[Running]:
+async def running(directory: Path, probe: str = "interval: 100ms") -> AsyncIterator[Running]:
     database, port = FakeMariaDB(GALERA_ROWS), free_port()
     async with serving(database) as database_port:
         config = directory / "healthagent.yaml"
         config.write_text(
             f"mysql: {{user: agent, host: 127.0.0.1, port: {database_port}}}\n"
-            "probe: {interval: 100ms, client_port: off}\n"
+            f"probe: {{{probe}, client_port: off}}\n"
             f'http: {{listen: ["127.0.0.1:{port}"]}}\nagent_check: {{listen: {{}}}}\n'
             f"control: {{socket: {directory}/control}}\nstate_dir: {directory}\nweights: {{warm_up: 0s}}\n"
         )
