@@ -20,7 +20,7 @@ from healthagent import budget, nodes
 from healthagent.client import ask
 from healthagent.config import Config, load
 from healthagent.document import default_path
-from healthagent.errors import AskedWrongError, HealthagentError, UnreachableError
+from healthagent.errors import AskedWrongError, UnreachableError
 from healthagent.kinds import address, spoken
 from healthagent.nodes import Node
 from healthagent.policy import Topology
@@ -38,9 +38,9 @@ def haproxy(arguments: argparse.Namespace) -> int:
     """A writer with backups, and readers by weight."""
     config, agent = _settings(arguments)
     plan = budget.haproxy(agent, arguments.detect_within)
-    found = _nodes(arguments, config)
+    found, source = _nodes(arguments, config)
     port = next((entry.port for entry in config.agent_ports if entry.role == "reader"), None)
-    head = _head("haproxy", arguments.detect_within, plan.parts, agent, "HAProxy")
+    head = _head("haproxy", arguments.detect_within, plan.parts, agent, "HAProxy", source)
     print(haproxy_text(found, plan, head, reader_port=port), end="")
     return 0
 
@@ -49,7 +49,7 @@ def keepalived(arguments: argparse.Namespace) -> int:
     """An address that follows the writer, for this node."""
     config, agent = _settings(arguments)
     plan = budget.keepalived(agent, arguments.detect_within)
-    found = _nodes(arguments, config)
+    found, source = _nodes(arguments, config)
     if len(found) < 2:
         raise AskedWrongError(f"an address can only move between two nodes or more, and {found[0].name} is alone")
     if len({ip_interface(text).version for text in (arguments.vip, *(node.address for node in found))}) > 1:
@@ -57,7 +57,7 @@ def keepalived(arguments: argparse.Namespace) -> int:
     where = Address(
         vip=arguments.vip, interface=arguments.interface, router_id=arguments.router_id, priority=arguments.priority
     )
-    head = _head("keepalived", arguments.detect_within, plan.parts, agent, "keepalived")
+    head = _head("keepalived", arguments.detect_within, plan.parts, agent, "keepalived", source)
     tracks = (config.settings.get("keepalived") or {}).get("track_files") or ()
     text = keepalived_text(
         found,
@@ -77,10 +77,10 @@ def hetzner(arguments: argparse.Namespace) -> int:
     """hcloud commands: writes on port 3306 of the load balancer, reads on 3307."""
     config, agent = _settings(arguments)
     plan = budget.hetzner(agent, arguments.detect_within)
-    found = _nodes(arguments, config)
+    found, source = _nodes(arguments, config)
     if len({(node.port, node.agent_port) for node in found}) > 1:
         raise AskedWrongError("a Hetzner service has one port for all its targets: these nodes have different ones")
-    head = _head("hetzner", arguments.detect_within, plan.parts, agent, "Hetzner")
+    head = _head("hetzner", arguments.detect_within, plan.parts, agent, "Hetzner", source)
     one_writer = config.policy.topology in (Topology.ASYNC, Topology.STANDALONE)
     print(hetzner_text(found, plan, head, one_writer=one_writer), end="")
     return 0
@@ -91,11 +91,14 @@ def _settings(arguments: argparse.Namespace) -> tuple[Config, budget.Agent]:
     return config, budget.Agent(interval_seconds=config.interval_seconds, timeout_seconds=config.timeout_seconds)
 
 
-def _head(command: str, within: float, parts: tuple[budget.Part, ...], agent: budget.Agent, balancer: str) -> list[str]:
+def _head(
+    command: str, within: float, parts: tuple[budget.Part, ...], agent: budget.Agent, balancer: str, source: str
+) -> list[str]:
     """What stands on top of the file: the budget, with its parts."""
     interval, timeout = spoken(agent.interval_seconds), spoken(agent.timeout_seconds)
     return [
         WRITTEN_BY.format(command=command),
+        f"Nodes: {source}.",
         "",
         f"Detection budget: {spoken(within)} asked for, {spoken(budget.reached(parts))} reached.",
         *(f"  {line}" for line in budget.table(parts, balancer)),
@@ -109,27 +112,31 @@ def _head(command: str, within: float, parts: tuple[budget.Part, ...], agent: bu
 # --- the nodes -------------------------------------------------------------------------------------------------------
 
 
-def _nodes(arguments: argparse.Namespace, config: Config) -> tuple[Node, ...]:
+def _nodes(arguments: argparse.Namespace, config: Config) -> tuple[tuple[Node, ...], str]:
+    """The nodes, and where they come from, for the file's head."""
     agent_port = config.listen[0][1]
     if arguments.node:
         given = [replace(node, agent_port=agent_port) for node in arguments.node]
         for what in ("name", "address"):
-            twice = [value for value in (getattr(node, what) for node in given) if value]
-            if len(set(twice)) < len(twice):
+            if len({getattr(node, what) for node in given}) < len(given):
                 raise AskedWrongError(f"--node: two nodes have the same {what}")
-        return tuple(given)
+        return tuple(given), "named by --node"
     if config.peers:
-        return nodes.of_peers(_own_address(config), agent_port, config.peers, _database_port(config))
-    return nodes.of_members(_incoming(arguments, config), agent_port)
+        found = nodes.of_peers(_own_address(config), agent_port, config.peers, _database_port(config))
+        return found, f"this one and its peers, by {config.source}"
+    members = nodes.of_members(_incoming(arguments, config), agent_port)
+    return members, "the members of the cluster when this was printed; one that was away then is missing"
 
 
 def _own_address(config: Config) -> str:
     """Where the peers find this node: the address it listens on, or the one that the kernel uses towards them."""
-    named = [host for host, _ in config.listen if not ip_address(host).is_unspecified]
-    away = [host for host in named if not ip_address(host).is_loopback]
-    if away or named:
-        return (away or named)[0]
     peer, _ = address(config.peers[0].removeprefix("http://"))
+    listens = [ip_address(host) for host, _ in config.listen]
+    if not any(host.is_unspecified for host in listens):
+        reached = [host for host in listens if host.is_loopback is ip_address(peer).is_loopback]
+        if not reached:
+            raise AskedWrongError(f"http.listen: no balancer beside {peer} reaches {listens[0]}: listen elsewhere, too")
+        return str(reached[0])
     try:
         return _source(peer)
     except OSError as error:
@@ -147,40 +154,39 @@ def _database_port(config: Config) -> int:
     return nodes.DATABASE_PORT if config.login.socket else config.login.port
 
 
-def _incoming(arguments: argparse.Namespace, config: Config) -> Sequence[str]:
-    """Galera's list of its members, as the daemon or the server knows it."""
+def _incoming(arguments: argparse.Namespace, config: Config) -> list[str]:
+    """Galera's list of its members, as the daemon or the server has it; a node without quorum has its side alone."""
     path = arguments.socket or config.control.socket
     try:
         reply = ask(path, "/state")
+        galera = json.loads(reply.body)["galera"]
+        found = (galera["cluster_status"], [str(entry) for entry in galera["incoming_addresses"]]) if galera else None
+        who = f"the agent behind {path}"
     except UnreachableError:
         if arguments.socket is not None:
             raise
-        return _probed(config)
-    try:
-        galera = json.loads(reply.body)["galera"]
-        found = galera and galera["incoming_addresses"]
+        found, who = asyncio.run(_probed(config)), f"the server behind {config.login.where}"
     except (ValueError, TypeError, KeyError) as error:
-        raise HealthagentError(f"{path}: the agent's answer is not understood ({reply.code})") from error
-    if not found:
-        raise AskedWrongError(f"the agent behind {path} knows of no Galera cluster: {_what_to_do()}")
-    return [str(entry) for entry in found]
+        raise UnreachableError(f"{path}: what answers there is no agent, or one of another version") from error
+    if found is None or not found[1]:
+        raise AskedWrongError(f"no nodes are known, {who} is in no Galera cluster: {_what_to_do()}")
+    if found[0] != "Primary":
+        raise AskedWrongError(f"{who} is not in the primary component, and does not know all nodes: {_what_to_do()}")
+    return found[1]
 
 
-def _probed(config: Config) -> Sequence[str]:
-    async def sample() -> Sequence[str]:
-        probe = Probe(config.login, timeout_seconds=config.timeout_seconds)
-        try:
-            snapshot = await probe.sample()
-        finally:
-            await probe.close()
-        if snapshot.failure is not None:
-            why = f"no agent answers, nor does the server ({snapshot.failure.message})"
-            raise AskedWrongError(f"no nodes are known, {why}: {_what_to_do()}")
-        if snapshot.galera is None or not snapshot.galera.incoming_addresses:
-            raise AskedWrongError(f"no nodes are known, {config.login.where} is no Galera node: {_what_to_do()}")
-        return snapshot.galera.incoming_addresses
-
-    return asyncio.run(sample())
+async def _probed(config: Config) -> tuple[str | None, list[str]] | None:
+    """Status of the component and members, by one probe; None outside Galera."""
+    probe = Probe(config.login, timeout_seconds=config.timeout_seconds)
+    try:
+        snapshot = await probe.sample()
+    finally:
+        await probe.close()
+    if snapshot.failure is not None:
+        why = f"no agent answers, nor does the server ({snapshot.failure.message})"
+        raise AskedWrongError(f"no nodes are known, {why}: {_what_to_do()}")
+    galera = snapshot.galera
+    return None if galera is None else (galera.cluster_status, list(galera.incoming_addresses))
 
 
 def _what_to_do() -> str:

@@ -4,7 +4,7 @@ import asyncio
 import importlib.util
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +38,13 @@ class Running:
     async def check(self, prober: Prober, path: str) -> Seen:
         return await asyncio.to_thread(prober.check, "127.0.0.1", self.port, path)
 
+    async def next_sample(self) -> None:
+        """Returns when the server has been asked everything twice: what it says now is known."""
+        told = self.database.asked.count("SHOW ALL SLAVES STATUS")
+        async with asyncio.timeout(15):
+            while self.database.asked.count("SHOW ALL SLAVES STATUS") < told + 3:  # noqa: ASYNC110 - as below
+                await asyncio.sleep(0.02)
+
     async def until(self, true: Callable[[Seen], bool], path: str, prober: Prober = PROBERS[0]) -> None:
         async with asyncio.timeout(15):
             while not true(await self.check(prober, path)):  # noqa: ASYNC110 - what it waits for is read, not told
@@ -45,8 +52,10 @@ class Running:
 
 
 @asynccontextmanager
-async def running(directory: Path, probe: str = "interval: 100ms") -> AsyncIterator[Running]:
-    database, port = FakeMariaDB(GALERA_ROWS), free_port()
+async def running(
+    directory: Path, probe: str = "interval: 100ms", rows: Mapping[str, object] = GALERA_ROWS
+) -> AsyncIterator[Running]:
+    database, port = FakeMariaDB(rows), free_port()
     async with serving(database) as database_port:
         config = directory / "healthagent.yaml"
         config.write_text(

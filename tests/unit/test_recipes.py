@@ -131,6 +131,17 @@ def test_this_nodes_own_address_towards_its_peers(printer: Printer) -> None:
     assert servers(printer.printed("haproxy"))[0] == "n1 127.0.0.1:3306"
 
 
+def test_an_agent_that_nobody_reaches(printer: Printer) -> None:
+    printer.configure(f'http: {{listen: ["127.0.0.1:9200"]}}\n{PEERS}')
+    assert "http.listen: no balancer beside 10.0.0.12 reaches 127.0.0.1" in printer.refused("haproxy")
+    printer.configure(f'http: {{listen: ["127.0.0.1:9200", "10.0.0.11:9200"]}}\n{PEERS}')
+    assert servers(printer.printed("haproxy"))[0] == "n1 10.0.0.11:3306"
+
+
+def test_the_socket_is_for_commands_that_ask(printer: Printer) -> None:
+    assert "unrecognized arguments: --socket" in printer.refused("show", "--socket", "/x")
+
+
 def test_hetzner(printer: Printer) -> None:
     text = printer.printed("hetzner", "--node", "db1=10.0.0.11", "--node", "db2=10.0.0.12")
     assert "servers=(db1 db2)" in text
