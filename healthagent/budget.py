@@ -99,12 +99,14 @@ def haproxy(agent: Agent, within: float) -> HAProxyPlan:
     share = _ms(within - agent.hung)
     if share < 2 * HAPROXY_STEP:
         takes = 2 * HAPROXY_STEP / 1000
-        raise _refusal(agent, within, takes, 2 * takes, "HAProxy (inter 100ms, fastinter 100ms)")
+        alone = 2 * takes + ALLOWANCE_SECONDS
+        raise _refusal(agent, within, takes, alone, "HAProxy (inter 100ms, fastinter 100ms)")
+    room = _ms(within - ALLOWANCE_SECONDS)
     fastinter = _step(min(share * 2 // 5, 1000))
-    inter = _step(min(share - fastinter, (_ms(within) - fastinter) // 3, HAPROXY_LONGEST))
-    check = _step(min((_ms(within) - inter - fastinter) // 2, HAPROXY_CHECK))
+    inter = _step(min(share - fastinter, (room - fastinter) // 3, HAPROXY_LONGEST))
+    check = _step(min((room - inter - fastinter) // 2, HAPROXY_CHECK))
     says = (inter + fastinter) / 1000
-    silent = says + 2 * max(inter, check) / 1000
+    silent = says + 2 * max(inter, check) / 1000 + ALLOWANCE_SECONDS
     return HAProxyPlan(inter=inter, fastinter=fastinter, check=check, parts=_parts(agent, says, silent))
 
 
