@@ -135,8 +135,8 @@ def _script(interval: int, fall: int, advert: float) -> float:
     return (1 + fall) * interval + advert + ALLOWANCE_SECONDS
 
 
-# https://docs.hetzner.cloud: retries 1 to 5; and what its API was seen to accept: interval 3 to 60 s, timeout 1 s up to
-# the interval.
+# Seconds. The API's documentation names no limits. Its errors do for retries ("between 1 and 5"), and the NixOps plugin
+# for Hetzner for the rest: interval from 3 to 60, timeout from 1 to the interval. 15 is the default of the interval.
 HETZNER_LEAST, HETZNER_MOST = 3, 15
 
 

@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from healthagent.kinds import duration_seconds
 from lab import Agent, GaleraNode, HAProxy, sql
 from lab.network import cut_off
-from lab.process import lab_dir
+from lab.process import Process, lab_dir
 from tests.binaries import need
 from tests.integration.conftest import Cluster
 from tests.integration.expect import measured, reloaded
@@ -157,19 +158,36 @@ def test_a_killed_server(balancer: HAProxy, node: GaleraNode, text: str) -> None
 # --- keepalived -----------------------------------------------------------------------------------------------------
 
 
+OWN, PEER, VIP = "10.9.8.1", "10.9.8.2", "10.9.8.7/24"
+
+
+def ip(*arguments: str) -> str:
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
+
+
 @pytest.fixture(scope="module")
 def interface() -> Iterator[str]:
     """keepalived takes no loopback interface."""
     need("ip", "keepalived")
-    subprocess.run(["ip", "link", "add", "vip0", "type", "veth", "peer", "name", "vip1"], check=True)
+    ip("link", "add", "vip0", "type", "veth", "peer", "name", "vip1")
+    ip("address", "add", f"{OWN}/24", "dev", "vip0")
+    for name in ("vip0", "vip1"):
+        ip("link", "set", name, "up")
     yield "vip0"
-    subprocess.run(["ip", "link", "del", "vip0"], check=True)
+    ip("link", "del", "vip0")
+
+
+def written(text: str) -> Path:
+    """The file, with a script whose path only root could have written, and track files in a directory of the lab."""
+    file = lab_dir() / "keepalived.conf"
+    text = re.sub(r'script "\S+ check', 'script "/bin/true check', text)
+    file.write_text(text.replace("/run/healthagent-track", str(lab_dir())))
+    return file
 
 
 def accepted(text: str) -> None:
-    """`keepalived -t` has nothing to say. The script's path must be one that only root could have written."""
-    file = lab_dir() / "keepalived.conf"
-    file.write_text(re.sub(r'script "\S+ check', 'script "/bin/true check', text))
+    """`keepalived -t` has nothing to say."""
+    file = written(text)
     done = subprocess.run(["keepalived", "-t", "-f", file], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, ""), text
 
@@ -177,9 +195,46 @@ def accepted(text: str) -> None:
 @pytest.mark.parametrize("within", ["2600ms", "3s", "10s"])
 def test_keepalived_accepts_what_is_printed(within: str, interface: str, weighing: Cluster) -> None:
     config = str(weighing.agents[0].config_file)
-    vip = ["--vip", "10.9.8.7/24", "--interface", interface, "--detect-within", within]
+    vip = ["--vip", VIP, "--interface", interface, "--detect-within", within]
     first, second = (printed("keepalived", "--config", config, *vip, "--this", name) for name in ("n1", "n2"))
     for text in (first, second):
         accepted(text)
     assert re.findall(r"priority (\d+)", first + second) == ["100", "99"]
     assert re.findall(r"unicast_src_ip (\S+)", first + second) == ["127.0.0.1", "127.0.0.2"]
+
+
+def test_the_address_follows_the_files_that_the_agent_writes(interface: str) -> None:
+    """One keepalived with the printed file; its script says yes. Two of them, and real agents, are not for here."""
+    fault, alive = lab_dir() / "writer.fault", lab_dir() / "writer.alive"
+    fault.write_text("0\n")
+    alive.write_text("1\n")
+    nodes = ["--node", f"a={OWN}", "--node", f"b={PEER}"]
+    file = written(printed("keepalived", *nodes, "--vip", VIP, "--interface", interface))
+    command: list[str | Path] = [
+        "keepalived",
+        "-n",
+        "-P",
+        "-l",
+        "-D",
+        "-f",
+        file,
+        "-p",
+        lab_dir() / "pid",
+        "-r",
+        lab_dir() / "vrrp.pid",
+    ]
+
+    def here() -> bool:
+        return VIP.partition("/")[0] in ip("address", "show", interface)
+
+    with Process(command, log=lab_dir() / "keepalived.log") as keepalived:
+        keepalived.start()
+        keepalived.wait_until(here, 20, "the address is here")
+        began = time.monotonic()
+        fault.write_text("1\n")
+        keepalived.wait_until(lambda: not here(), 5, "the address is given up")
+        took = 1000 * (time.monotonic() - began)
+        measured(f"printed keepalived file: the address is gone {took:.0f} ms after fault")
+        fault.write_text("0\n")
+        keepalived.wait_until(here, 20, "the address is back")
+        assert "priority from 100 to 200" in keepalived.log.read_text(), "the file that says that the agent lives"
