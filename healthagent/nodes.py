@@ -40,9 +40,12 @@ def given(text: str, agent_port: int = AGENT_PORT) -> Node:
 
 def of_peers(own: str, own_agent_port: int, peers: Sequence[str], port: int = DATABASE_PORT) -> tuple[Node, ...]:
     """This node, whose address is `own`, and those of the peers' URLs, which may name it too."""
-    agents = dict(address(url.removeprefix("http://")) for url in peers)
-    agents.setdefault(own, own_agent_port)
-    return named(Node(name="", address=host, port=port, agent_port=agent) for host, agent in agents.items())
+    agents = {(own, own_agent_port), *(address(url.removeprefix("http://")) for url in peers)}
+    hosts = [host for host, _ in agents]
+    for host in hosts:
+        if hosts.count(host) > 1:
+            raise AskedWrongError(f"peers: two agents on {host}, whose databases have different ports: {BY_HAND}")
+    return named(Node(name="", address=host, port=port, agent_port=agent) for host, agent in agents)
 
 
 def of_members(incoming: Sequence[str], agent_port: int = AGENT_PORT) -> tuple[Node, ...]:

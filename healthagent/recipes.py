@@ -123,7 +123,7 @@ def _nodes(arguments: argparse.Namespace, config: Config) -> tuple[tuple[Node, .
         return tuple(given), "named by --node"
     if config.peers:
         found = nodes.of_peers(_own_address(config), agent_port, config.peers, _database_port(config))
-        return found, f"this one and its peers, by {config.source}"
+        return found, "this one and the `peers` of its configuration"
     members = nodes.of_members(_incoming(arguments, config), agent_port)
     return members, "the members of the cluster when this was printed; one that was away then is missing"
 

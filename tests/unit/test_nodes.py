@@ -70,6 +70,11 @@ def test_peers_and_this_node() -> None:
     )
 
 
+def test_two_agents_on_one_address() -> None:
+    with pytest.raises(AskedWrongError, match="two agents on 10"):
+        of_peers("10.0.0.11", 9200, ["http://10.0.0.11:9201"])
+
+
 def test_the_members_of_a_cluster() -> None:
     """As wsrep_incoming_addresses has them: in the order of their index, an arbitrator's entry empty."""
     assert of_members(["10.0.0.12:3306", "10.0.0.11:3307", ""], 9300) == (

@@ -127,8 +127,8 @@ def test_keepalived_finds_this_node_by_its_address(printer: Printer) -> None:
 
 def test_this_nodes_own_address_towards_its_peers(printer: Printer) -> None:
     """Where it listens on every address: the one that the kernel would use."""
-    printer.configure('peers: ["http://127.0.0.1:9201"]\n')
-    assert servers(printer.printed("haproxy"))[0] == "n1 127.0.0.1:3306"
+    printer.configure('peers: ["http://127.0.0.2:9200"]\n')
+    assert servers(printer.printed("haproxy"))[:2] == ["n1 127.0.0.1:3306", "n2 127.0.0.2:3306 backup"]
 
 
 def test_an_agent_that_nobody_reaches(printer: Printer) -> None:
@@ -149,6 +149,13 @@ def test_hetzner(printer: Printer) -> None:
     assert "every node that says 200 to /writer" in text
     printer.file.write_text(printer.file.read_text().replace("mysql: {", "mysql: {topology: async, "))
     assert "ATTENTION" not in printer.printed("hetzner", "--node", "db1=10.0.0.11", "--node", "db2=10.0.0.12")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command: str, printer: Printer) -> None:
+    text = printer.printed(command, "--help")
+    for option in ("--config FILE", "--socket PATH", "--detect-within TIME", "--node NAME=ADDRESS[:PORT]"):
+        assert option in text
 
 
 @pytest.mark.parametrize("command", COMMANDS)
