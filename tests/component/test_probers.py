@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from aiohttp import web
 
 from healthagent.board import Board
 from healthagent.model import Publication, Status
+from healthagent.schema import ROLE_SETTINGS
 from healthagent.web import Web
 from tests.build import GALERA_ROWS, POLICY, ROLES, galera, healthy
 from tests.component.fake_mariadb import FakeMariaDB, serving
@@ -32,11 +34,15 @@ GCP_WEIGHT = "x-load-balancing-endpoint-weight"
 class Running:
     """A real agent process, and the stand-in for the MariaDB that it asks."""
 
-    def __init__(self, database: FakeMariaDB, port: int, process: asyncio.subprocess.Process) -> None:
-        self.database, self.port, self.process = database, port, process
+    def __init__(self, database: FakeMariaDB, port: int, process: asyncio.subprocess.Process, config: Path) -> None:
+        self.database, self.port, self.process, self.config = database, port, process, config
 
     async def check(self, prober: Prober, path: str) -> Seen:
         return await asyncio.to_thread(prober.check, "127.0.0.1", self.port, path)
+
+    def reload(self, more: str) -> None:
+        self.config.write_text(self.config.read_text() + more)
+        self.process.send_signal(signal.SIGHUP)
 
     async def next_sample(self) -> None:
         """Returns when the server has been asked everything twice: what it says now is known."""
@@ -69,7 +75,7 @@ async def running(
                 sys.executable, "-m", "healthagent", "serve", "--config", str(config), stdout=log, stderr=log
             )
         try:
-            agent = Running(database, port, process)
+            agent = Running(database, port, process, config)
             await agent.until(lambda seen: seen.healthy, "/writer")
             yield agent
         finally:
@@ -115,6 +121,10 @@ def test_all_of_them_before_a_real_agent(tmp_path: Path) -> None:
         agent.database.rows |= {"wsrep_cluster_status": "Primary", "read_only": 0}
         await agent.until(lambda seen: seen.healthy, "/writer")
         await see(True, True)
+        if "drain" in ROLE_SETTINGS:  # where a role can be drained by the configuration
+            agent.reload("roles: {writer: {drain: true}}\n")
+            await agent.until(lambda seen: not seen.healthy, "/writer")
+            await see(False, True)
 
     run(work, tmp_path)
 
@@ -145,12 +155,12 @@ def test_an_agent_that_is_gone_is_a_reset_or_refused(tmp_path: Path) -> None:
 
 def test_an_agent_that_is_frozen_runs_into_their_timeout(tmp_path: Path) -> None:
     async def work(agent: Running) -> None:
-        os.kill(agent.process.pid, 19)
+        os.kill(agent.process.pid, signal.SIGSTOP)
         try:
             impatient = [replace(prober, timeout=0.2) for prober in ALL]
             seen = await asyncio.gather(*(agent.check(prober, "/writer") for prober in impatient))
         finally:
-            os.kill(agent.process.pid, 18)
+            os.kill(agent.process.pid, signal.SIGCONT)
         assert {one.why for one in seen} == {"timeout"}
 
     run(work, tmp_path)
