@@ -331,6 +331,6 @@ def test_what_an_haproxy_node_says_of_itself() -> None:
     beside = [path for path in examples if {"backend writer\n", "backend reader\n"} <= set(path.open())]
     assert beside
     for example in beside:
-        command = ["haproxy", "-c", "-f", example, "-f", EXAMPLES / "haproxy-node.cfg"]
+        command: list[str | Path] = ["haproxy", "-c", "-f", example, "-f", EXAMPLES / "haproxy-node.cfg"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, "WARNING" in done.stderr) == (0, False), done.stderr
