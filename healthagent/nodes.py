@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from itertools import pairwise
 
 from healthagent.errors import AskedWrongError
-from healthagent.kinds import address
+from healthagent.kinds import address, shown
 
 __all__ = ["AGENT_PORT", "DATABASE_PORT", "Node", "given", "named", "of_members", "of_peers", "spoken_address"]
 
@@ -41,10 +42,6 @@ def given(text: str, agent_port: int = AGENT_PORT) -> Node:
 def of_peers(own: str, own_agent_port: int, peers: Sequence[str], port: int = DATABASE_PORT) -> tuple[Node, ...]:
     """This node, whose address is `own`, and those of the peers' URLs, which may name it too."""
     agents = {(own, own_agent_port), *(address(url.removeprefix("http://")) for url in peers)}
-    hosts = [host for host, _ in agents]
-    for host in hosts:
-        if hosts.count(host) > 1:
-            raise AskedWrongError(f"peers: two agents on {host}, whose databases have different ports: {BY_HAND}")
     return named(Node(name="", address=host, port=port, agent_port=agent) for host, agent in agents)
 
 
@@ -57,7 +54,7 @@ def of_members(incoming: Sequence[str], agent_port: int = AGENT_PORT) -> tuple[N
         except ValueError:
             # what a server says that does not know its own address, because nobody has told it
             raise AskedWrongError(
-                f"a member of the cluster has told it the address {entry!r}, which is no IP address: "
+                f"a member of the cluster has told it the address {shown(entry)}, which is no IP address: "
                 f"set wsrep_node_address on that server, or {BY_HAND}"
             ) from None
         found.append(Node(name="", address=host, port=port, agent_port=agent_port))
@@ -69,6 +66,11 @@ def of_members(incoming: Sequence[str], agent_port: int = AGENT_PORT) -> tuple[N
 def named(nodes: Iterable[Node]) -> tuple[Node, ...]:
     """n1, n2 ... by address: whichever node prints the file, it is the same, and so is the order of its servers."""
     ordered = sorted(nodes, key=lambda node: (ip_address(node.address).version, int(ip_address(node.address))))
+    for one, other in pairwise(ordered):
+        if one.address == other.address:
+            raise AskedWrongError(
+                f"two nodes have the address {one.address}: which agent answers for which is not known"
+            )
     return tuple(replace(node, name=f"n{number}") for number, node in enumerate(ordered, start=1))
 
 
@@ -78,11 +80,11 @@ def spoken_address(host: str, port: int) -> str:
 
 
 def _place(text: str) -> tuple[str, int]:
-    """IP address and port, 3306 where none is written."""
+    """IP address and port, 3306 where none is written. ValueError for all else: a zone (fe80::1%eth0), any address."""
     try:
         host, port = str(ip_address(text)), DATABASE_PORT
     except ValueError:
         host, port = address(text)
-    if ip_address(host).is_unspecified:
-        raise ValueError(f"{text!r} is every address, not that of a node")
+    if ip_address(host).is_unspecified or "%" in host:
+        raise ValueError
     return host, port

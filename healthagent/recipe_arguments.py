@@ -89,7 +89,7 @@ def _kind(kind: Callable[[Any], T]) -> Callable[[str], T]:
 
 def _vip(text: str) -> str:
     try:
-        found = ip_interface(text if "/" in text else "")
+        found = ip_interface(text if "/" in text and "%" not in text else "")
     except ValueError:
         raise ValueError("must be an address and its prefix, such as 10.0.0.100/24") from None
     return str(found)

@@ -1,9 +1,13 @@
 """Which nodes there are: by hand, by `peers`, by Galera's list."""
 
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
+import hypothesis
 import pytest
 import yaml
+from hypothesis import strategies as st
 
 from healthagent import config
 from healthagent.errors import AskedWrongError, ConfigError
@@ -71,8 +75,10 @@ def test_peers_and_this_node() -> None:
 
 
 def test_two_agents_on_one_address() -> None:
-    with pytest.raises(AskedWrongError, match="two agents on 10"):
+    with pytest.raises(AskedWrongError, match="two nodes have the address 10"):
         of_peers("10.0.0.11", 9200, ["http://10.0.0.11:9201"])
+    with pytest.raises(AskedWrongError, match="two nodes have the address 10"):
+        of_members(["10.0.0.11:3306", "10.0.0.12:3306", "10.0.0.11:3307"])
 
 
 def test_the_members_of_a_cluster() -> None:
@@ -84,7 +90,9 @@ def test_the_members_of_a_cluster() -> None:
     assert of_members(["10.0.0.11", "[fd00::12]:3306"])[1].address == "fd00::12"
 
 
-@pytest.mark.parametrize("entry", ["AUTO", "db1:3306", "0.0.0.0:3306", ":3306", "10.0.0.11:0", "10.0.0.11:x", "x\ny"])
+@pytest.mark.parametrize(
+    "entry", ["AUTO", "db1:3306", "0.0.0.0:3306", ":3306", "10.0.0.11:0", "10.0.0.11:x", "x\ny", "fe80::1%a"]
+)
 def test_a_member_that_does_not_say_where_it_is(entry: str) -> None:
     with pytest.raises(AskedWrongError) as caught:
         of_members(["10.0.0.12:3306", entry])
@@ -98,6 +106,20 @@ def test_a_member_that_does_not_say_where_it_is(entry: str) -> None:
 def test_no_member_says_where_it_is() -> None:
     with pytest.raises(AskedWrongError, match="--node"):
         of_members(["", ""])
+
+
+@hypothesis.given(st.text() | st.text("0123456789abcdef.:[]=\n ,AUTO"))
+def test_whatever_a_server_or_a_person_says(text: str) -> None:
+    """A node with an IP address, or an error of one line."""
+    try:
+        (node,) = of_members([text])
+        assert (ip_address(node.address).is_unspecified, 0 < node.port < 65536) == (False, True)
+    except AskedWrongError as error:
+        assert str(error).isprintable()
+    with suppress(ValueError):
+        node = given(text)
+        assert node.name.isprintable()
+        assert not ip_address(node.address).is_unspecified
 
 
 def test_by_hand() -> None:
@@ -119,6 +141,7 @@ def test_by_hand() -> None:
         "db1=0.0.0.0",
         "db1=:3306",
         "d b=10.0.0.1",
+        "db1=fe80::1%eth0",
         "db1=10.0.0.1:0",
         "a\nb=1.2.3.4",
     ],

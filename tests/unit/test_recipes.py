@@ -191,6 +191,7 @@ def test_a_daemon_that_was_named_must_answer(command: str, printer: Printer, tmp
             "'10.0.0.100': must be an address and its prefix",
         ),
         (["keepalived", "--vip", "10.0.0.100/33", "--interface", "eth0"], "must be an address and its prefix"),
+        (["keepalived", "--vip", "fe80::1%a/64", "--interface", "eth0"], "must be an address and its prefix"),
         (["keepalived", "--vip", "x/24", "--interface", "eth0"], "must be an address and its prefix"),
         (["keepalived", "--vip", "10.0.0.100/24", "--interface", "eth0; reboot"], "name of a network interface"),
         (["keepalived", *ADDRESS, "--priority", "200"], "must be a whole number from 1 to 150"),
