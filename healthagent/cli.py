@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from healthagent import __version__, asking
 from healthagent.document import DEFAULT_PATH, default_path
-from healthagent.errors import ConfigError, HealthagentError, UnreachableError
+from healthagent.errors import AskedWrongError, ConfigError, HealthagentError, UnreachableError
+from healthagent.recipe_arguments import add_recipes
 
 if TYPE_CHECKING:
     from healthagent.config import Config
@@ -37,6 +38,7 @@ examples:
   healthagent serve                    the daemon; then: curl -i http://127.0.0.1:9200/writer
   healthagent why writer               every gate of the role, as the daemon sees it
   healthagent ack                      what the daemon held against the node has been seen to
+  healthagent config haproxy           a configuration for HAProxy that fits this cluster; also keepalived, hetzner
 
 exit status: 0 well, or `any` is up; 1 it is down, or the daemon could not start; 2 usage or configuration;
 3 the daemon that was asked does not answer
@@ -52,8 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if arguments.socket is not None and arguments.run not in (asking.why, asking.ack):
-        parser.error("--socket is for the commands that ask the daemon: why, ack")
+    if arguments.socket is not None and not getattr(arguments, "asks", arguments.run in (asking.why, asking.ack)):
+        parser.error("--socket is for the commands that ask the daemon: why, ack, config haproxy|keepalived|hetzner")
     try:
         status = int(arguments.run(arguments))
         sys.stdout.flush()
@@ -65,6 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     except UnreachableError as error:
         print(f"healthagent: {error}", file=sys.stderr)
         return UNREACHABLE
+    except AskedWrongError as error:
+        print(f"healthagent: {error}", file=sys.stderr)
+        return USAGE
     except HealthagentError as error:
         print(f"healthagent: {error}", file=sys.stderr)
         return DOWN
@@ -107,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     ack.add_argument("--cluster", action="store_true", help="this node is meant to be in another cluster now")
     ack.set_defaults(run=asking.ack)
 
-    settings = commands.add_parser("config", parents=[common], help="check or show: the configuration").add_subparsers(
+    settings = commands.add_parser("config", parents=[common], help="its own and those of balancers").add_subparsers(
         title="commands", metavar="COMMAND", required=True
     )
     check = settings.add_parser("check", parents=[common], help="say all that is wrong with it")
@@ -115,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_config_check)
     show = settings.add_parser("show", parents=[common], help="print the effective settings, secrets hidden")
     show.set_defaults(run=_config_show)
+    add_recipes(settings, asks)
 
     sql = commands.add_parser("sql", parents=[common], help="grants: statements for the database").add_subparsers(
         title="commands", metavar="COMMAND", required=True

@@ -60,6 +60,7 @@ class Config:
     agent_ports: tuple[AgentPort, ...]
     admin_words: bool
     control: Control
+    peers: tuple[str, ...]
     state_dir: Path
     log_level: str
     log_format: str
@@ -112,6 +113,7 @@ def load(path: Path | None) -> Config:
             group=control["group"],
             required=document.given("control.socket"),
         ),
+        peers=settings["peers"],
         state_dir=Path(settings["state_dir"]),
         log_level=settings["log"]["level"],
         log_format=settings["log"]["format"],

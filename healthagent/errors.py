@@ -36,6 +36,10 @@ def _line(source: str, problem: Problem) -> str:
     return f"{place}: {problem.path}: {problem.says}" if problem.path else f"{place}: {problem.says}"
 
 
+class AskedWrongError(HealthagentError):
+    """What a command was asked for cannot be done; the text says what could."""
+
+
 class StartError(HealthagentError):
     """The daemon cannot start: an address in use, a socket that cannot be made."""
 

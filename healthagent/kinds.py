@@ -29,6 +29,7 @@ __all__ = [
     "flow_control",
     "one_of",
     "pace",
+    "peers",
     "ratio",
     "secret",
     "shown",
@@ -277,6 +278,22 @@ def address_roles(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError('must be a mapping of addresses to roles, such as {"0.0.0.0:9201": writer}; {}: none')
     return value
+
+
+def peers(value: Any) -> tuple[str, ...]:
+    """The agents of the other nodes, by URL. Names are not looked up: that could hang, and change under our feet."""
+    if not isinstance(value, list):
+        raise ValueError('must be a list of URLs, such as ["http://10.0.0.12:9200"]')
+    for url in value:
+        place = url.removeprefix("http://") if isinstance(url, str) else ""
+        try:
+            if place == url or ip_address(address(place)[0]).is_unspecified:
+                raise ValueError
+        except ValueError:
+            raise ValueError(f"{shown(url)} must be http://, an IP address and a port: http://10.0.0.12:9200") from None
+        if value.count(url) > 1:
+            raise ValueError(f"{url} is there twice")
+    return tuple(value)
 
 
 def addresses_overlap(one: str, other: str) -> bool:

@@ -37,6 +37,7 @@ def role_answers(verdict: Verdict, *, drain_code: int = UNAVAILABLE) -> dict[str
         "X-Healthagent-Role": verdict.role,
         "X-Healthagent-Weight": str(verdict.weight),
         "X-Healthagent-Reasons": _reasons(verdict),
+        "X-Load-Balancing-Endpoint-Weight": str(verdict.weight),  # Google Cloud's name for it, 0 to 1000
     }
     bodies = {TEXT_TYPE: text_line(verdict) + "\n", JSON_TYPE: _json(verdict_document(verdict))}
     return {

@@ -23,6 +23,7 @@ from healthagent.kinds import (
     flow_control,
     one_of,
     pace,
+    peers,
     ratio,
     secret,
     some_connections,
@@ -162,6 +163,12 @@ SECTIONS: dict[str, dict[str, Setting]] = {
     },
 }
 TOP_LEVEL: dict[str, Setting] = {
+    "peers": Setting(
+        peers,
+        (),
+        "the agents of the other nodes, by URL: `http://10.0.0.12:9200`; for `config haproxy`, `keepalived`, `hetzner`",
+        say=list,
+    ),
     "state_dir": Setting(absolute, "/var/lib/healthagent", "remembers that this was once a Galera node"),
     "tags": Setting(tags, (), "what this node is: names with a text each, for the `tags` of roles", say=dict),
 }

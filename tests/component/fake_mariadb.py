@@ -56,12 +56,14 @@ class FakeMariaDB:
     """Speaks enough of the protocol to be probed. `answers` may be replaced while it runs.
 
     `silent_on`: a statement that begins so gets no answer until `speak()`. `fail`: what begins so -> its packets.
+    `frozen`: nothing gets an answer.
     `greeted`, `quits`: connections greeted, and ended by COM_QUIT.
     """
 
     def __init__(self, rows: Mapping[str, object]) -> None:
         self.rows = dict(rows)
         self.silent_on = ""
+        self.frozen = False
         self.refuse: bytes | None = None
         self.fail: dict[str, bytes] = {}
         self.logins = self.greeted = self.quits = 0
@@ -106,7 +108,7 @@ class FakeMariaDB:
             await writer.drain()
 
     async def _silence(self, what: str) -> None:
-        if self.silent_on and what.startswith(self.silent_on):
+        if self.frozen or (self.silent_on and what.startswith(self.silent_on)):
             await self._speaks.wait()
 
     @staticmethod

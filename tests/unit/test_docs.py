@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from healthagent import config, table
+from healthagent import budget, config, table
 from healthagent.agentcheck import LINE_LIMIT, LINE_SECONDS, LINGER_SECONDS
 from healthagent.balancers import FORGOTTEN_SECONDS, MOST, Opinion
+from healthagent.errors import AskedWrongError
 from healthagent.policy import Base
 from healthagent.preface import BINARY_LIMIT
 from healthagent.reasons import Gate
-from healthagent.schema import IGNORABLE
+from healthagent.recipe_arguments import WITHIN
+from healthagent.schema import IGNORABLE, SECTIONS
 from healthagent.web import ALIASES
+from tests.component.probers import PROBERS
 from tools.docs import DOCS, rendered
 
 ROOT = DOCS.parent
@@ -56,6 +59,34 @@ COMMANDS = ["serve", "probe [--json]", "why ROLE [--json]", "ack [--cluster]", "
 @pytest.mark.parametrize("command", [*COMMANDS, "sql grants"])
 def test_every_command_is_in_the_readme(command: str) -> None:
     assert f"| `{command}` |" in README
+
+
+@pytest.mark.parametrize("balancer", WITHIN)
+def test_every_printed_configuration_is_documented(balancer: str) -> None:
+    text = (DOCS / "other-balancers.md").read_text("utf-8")
+    assert f"healthagent config {balancer}" in text
+    assert f"`{balancer}`" in README or f"`config {balancer}`" in README
+    assert "(3s; for Hetzner 15s)" in text
+    assert WITHIN == {"haproxy": 3.0, "keepalived": 3.0, "hetzner": 15.0}
+
+
+def test_every_balancer_whose_checks_are_tested_is_documented() -> None:
+    text = (DOCS / "other-balancers.md").read_text("utf-8")
+    names = {prober.name.partition(" with ")[0] for prober in PROBERS}
+    assert [name for name in names if f"| {name} |" not in text] == []
+
+
+def test_the_budget_shown_is_the_one_of_the_defaults() -> None:
+    """Of the defaults, in the words of the file's head."""
+    text = (DOCS / "other-balancers.md").read_text("utf-8")
+    agent = budget.Agent(
+        interval_seconds=SECTIONS["probe"]["interval"].default, timeout_seconds=SECTIONS["probe"]["timeout"].default
+    )
+    for line in budget.table(budget.haproxy(agent, WITHIN["haproxy"]).parts, "HAProxy"):
+        assert f"#   {line}\n" in text
+    with pytest.raises(AskedWrongError) as caught:
+        budget.haproxy(agent, 1.0)
+    assert str(caught.value) in " ".join(text.split())
 
 
 def test_readme_is_short_and_its_links_lead_somewhere() -> None:

@@ -79,6 +79,7 @@ def test_headers(media: str) -> None:
         "X-Healthagent-Role": "writer",
         "X-Healthagent-Weight": "0",
         "X-Healthagent-Reasons": "donor_blocking,read_only",
+        "X-Load-Balancing-Endpoint-Weight": "0",
     }
 
 

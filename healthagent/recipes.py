@@ -1,0 +1,232 @@
+"""`config haproxy|keepalived|hetzner`: gathers the nodes and the settings, and prints what fits them.
+
+The nodes come from --node, else from `peers` and this node, else from Galera's list: that of the running daemon, and
+where none answers, that of the server itself.
+"""
+
+import argparse
+import asyncio
+import json
+import pwd
+import shutil
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+from pathlib import Path
+
+from healthagent import budget, nodes
+from healthagent.client import ask
+from healthagent.config import Config, load
+from healthagent.document import default_path
+from healthagent.errors import AskedWrongError, UnreachableError
+from healthagent.kinds import address, spoken
+from healthagent.nodes import Node
+from healthagent.policy import Topology
+from healthagent.probe import Probe
+from healthagent.recipe_haproxy import haproxy_text
+from healthagent.recipe_hetzner import hetzner_text
+from healthagent.recipe_keepalived import ALIVE, FAULT, Address, keepalived_text
+
+__all__ = ["haproxy", "hetzner", "keepalived"]
+
+WRITTEN_BY = "Written by `healthagent config {command}`: print it anew when nodes or settings change."
+
+
+def haproxy(arguments: argparse.Namespace) -> int:
+    """A writer with backups, and readers by weight."""
+    config, agent = _settings(arguments)
+    plan = budget.haproxy(agent, arguments.detect_within)
+    found, source = _nodes(arguments, config)
+    port = next((entry.port for entry in config.agent_ports if entry.role == "reader"), None)
+    head = _head("haproxy", arguments.detect_within, plan.parts, agent, "HAProxy", source)
+    print(haproxy_text(found, plan, head, reader_port=port), end="")
+    return 0
+
+
+def keepalived(arguments: argparse.Namespace) -> int:
+    """An address that follows the writer, for this node."""
+    config, agent = _settings(arguments)
+    plan = budget.keepalived(agent, arguments.detect_within)
+    found, source = _nodes(arguments, config)
+    if len(found) < 2:
+        raise AskedWrongError(f"an address can only move between two nodes or more, and {found[0].name} is alone")
+    if len({ip_interface(text).version for text in (arguments.vip, *(node.address for node in found))}) > 1:
+        raise AskedWrongError("--vip and the addresses of the nodes must all be IPv4, or all IPv6")
+    where = Address(
+        vip=arguments.vip, interface=arguments.interface, router_id=arguments.router_id, priority=arguments.priority
+    )
+    head = _head("keepalived", arguments.detect_within, plan.parts, agent, "keepalived", source)
+    tracks = (config.settings.get("keepalived") or {}).get("track_files") or ()
+    text = keepalived_text(
+        found,
+        _this(found, arguments.this),
+        where,
+        plan,
+        head,
+        program=_program(),
+        user=_script_user(),
+        tracked=all(path in str(tracks) for path in (FAULT, ALIVE)),
+    )
+    print(text, end="")
+    return 0
+
+
+def hetzner(arguments: argparse.Namespace) -> int:
+    """hcloud commands: writes on port 3306 of the load balancer, reads on 3307."""
+    config, agent = _settings(arguments)
+    plan = budget.hetzner(agent, arguments.detect_within)
+    found, source = _nodes(arguments, config)
+    if len({(node.port, node.agent_port) for node in found}) > 1:
+        raise AskedWrongError("a Hetzner service has one port for all its targets: these nodes have different ones")
+    head = _head("hetzner", arguments.detect_within, plan.parts, agent, "Hetzner", source)
+    one_writer = config.policy.topology in (Topology.ASYNC, Topology.STANDALONE)
+    print(hetzner_text(found, plan, head, one_writer=one_writer), end="")
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> tuple[Config, budget.Agent]:
+    config = load(arguments.config or default_path())
+    return config, budget.Agent(interval_seconds=config.interval_seconds, timeout_seconds=config.timeout_seconds)
+
+
+def _head(
+    command: str, within: float, parts: tuple[budget.Part, ...], agent: budget.Agent, balancer: str, source: str
+) -> list[str]:
+    """What stands on top of the file: the budget, with its parts."""
+    interval, timeout = spoken(agent.interval_seconds), spoken(agent.timeout_seconds)
+    return [
+        WRITTEN_BY.format(command=command),
+        f"Nodes: {source}.",
+        "",
+        f"Detection budget: {spoken(within)} asked for, {spoken(budget.reached(parts))} reached.",
+        *(f"  {line}" for line in budget.table(parts, balancer)),
+        f"The agent's part is for the worst moment and the slowest answer (probe.interval {interval}, probe.timeout",
+        f"{timeout}); where the server answers at once, it says so within {spoken(agent.prompt)}. What has to last",
+        "before it counts, such as lag or a queue, lasts longer by that: docs/gates.md says how long.",
+        "",
+    ]
+
+
+# --- the nodes -------------------------------------------------------------------------------------------------------
+
+
+def _nodes(arguments: argparse.Namespace, config: Config) -> tuple[tuple[Node, ...], str]:
+    """The nodes, and where they come from, for the file's head."""
+    agent_port = config.listen[0][1]
+    if arguments.node:
+        given = [replace(node, agent_port=agent_port) for node in arguments.node]
+        for what in ("name", "address"):
+            if len({getattr(node, what) for node in given}) < len(given):
+                raise AskedWrongError(f"--node: two nodes have the same {what}")
+        return tuple(given), "named by --node"
+    if config.peers:
+        found = nodes.of_peers(_own_address(config), agent_port, config.peers, _database_port(config))
+        return found, "this one and the `peers` of its configuration"
+    members = nodes.of_members(_incoming(arguments, config), agent_port)
+    return members, "the members of the cluster when this was printed; one that was away then is missing"
+
+
+def _own_address(config: Config) -> str:
+    """Where the peers find this node: the address it listens on, or the one that the kernel uses towards them."""
+    peer, _ = address(config.peers[0].removeprefix("http://"))
+    listens = [ip_address(host) for host, _ in config.listen]
+    if not any(host.is_unspecified for host in listens):
+        reached = [host for host in listens if host.is_loopback is ip_address(peer).is_loopback]
+        if not reached:
+            raise AskedWrongError(f"http.listen: no balancer beside {peer} reaches {listens[0]}: listen elsewhere, too")
+        return str(reached[0])
+    try:
+        return _source(peer)
+    except OSError as error:
+        raise AskedWrongError(f"no way to the peer {peer} ({error.strerror}): {nodes.BY_HAND}") from error
+
+
+def _source(host: str) -> str:
+    """The address that the kernel would send from to that one: the same one, if it is this machine's."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, 9))  # of a datagram socket this sends nothing
+        return str(probe.getsockname()[0])
+
+
+def _database_port(config: Config) -> int:
+    return nodes.DATABASE_PORT if config.login.socket else config.login.port
+
+
+def _incoming(arguments: argparse.Namespace, config: Config) -> list[str]:
+    """Galera's list of its members, as the daemon or the server has it; a node without quorum has its side alone."""
+    path = arguments.socket or config.control.socket
+    try:
+        reply = ask(path, "/state")
+        galera = json.loads(reply.body)["galera"]
+        found = (galera["cluster_status"], [str(entry) for entry in galera["incoming_addresses"]]) if galera else None
+        who = f"the agent behind {path}"
+    except UnreachableError:
+        if arguments.socket is not None:
+            raise
+        found, who = asyncio.run(_probed(config)), f"the server behind {config.login.where}"
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnreachableError(f"{path}: what answers there is no agent, or one of another version") from error
+    if found is None or not found[1]:
+        raise AskedWrongError(f"no nodes are known, {who} is in no Galera cluster: {_what_to_do()}")
+    if found[0] != "Primary":
+        raise AskedWrongError(f"{who} is not in the primary component, and does not know all nodes: {_what_to_do()}")
+    return found[1]
+
+
+async def _probed(config: Config) -> tuple[str | None, list[str]] | None:
+    """Status of the component and members, by one probe; None outside Galera."""
+    probe = Probe(config.login, timeout_seconds=config.timeout_seconds)
+    try:
+        snapshot = await probe.sample()
+    finally:
+        await probe.close()
+    if snapshot.failure is not None:
+        why = f"no agent answers, nor does the server ({snapshot.failure.message})"
+        raise AskedWrongError(f"no nodes are known, {why}: {_what_to_do()}")
+    galera = snapshot.galera
+    return None if galera is None else (galera.cluster_status, list(galera.incoming_addresses))
+
+
+def _what_to_do() -> str:
+    return f"put the other nodes' agents into peers, or {nodes.BY_HAND}"
+
+
+# --- this node -------------------------------------------------------------------------------------------------------
+
+
+def _this(found: Sequence[Node], name: str | None) -> Node:
+    """The node that this machine is: the one with an address of this machine."""
+    if name is not None:
+        chosen = [node for node in found if name in (node.name, node.address)]
+    else:
+        chosen = [node for node in found if _is_local(node.address)]
+    if len(chosen) != 1:
+        names = ", ".join(f"{node.name} ({node.address})" for node in found)
+        why = f"no node is called {name}" if name else f"{len(chosen)} of the nodes have an address of this machine"
+        raise AskedWrongError(f"{why}: say which one it is by --this NAME, out of {names}")
+    return chosen[0]
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return _source(host) == host
+    except OSError:  # no way there
+        return False
+
+
+def _program() -> str:
+    """keepalived has no PATH, and runs nothing that others than root could write."""
+    started = Path(sys.argv[0])
+    if started.name == "healthagent" and started.is_file():
+        return str(started.resolve())
+    return shutil.which("healthagent") or "/usr/bin/healthagent"
+
+
+def _script_user() -> str:
+    """Who may ask the daemon by its control socket: its own user, where there is one."""
+    try:
+        return pwd.getpwnam("healthagent").pw_name
+    except KeyError:
+        return "root"

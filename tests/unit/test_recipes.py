@@ -1,0 +1,211 @@
+"""`config haproxy|keepalived|hetzner`: where the nodes come from, what is refused, and what the files hold."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from healthagent import cli
+from tests.binaries import need
+
+ADDRESS = ["--vip", "10.0.0.100/24", "--interface", "eth0"]
+COMMANDS = {"haproxy": [], "keepalived": [*ADDRESS, "--this", "n1"], "hetzner": []}
+BY_HAND = ["--node", "db1=10.0.0.11", "--node", "db2=10.0.0.12:3307"]
+PEERS = 'peers: ["http://10.0.0.12:9200", "http://10.0.0.13:9200"]\n'
+
+
+class Printer:
+    """The commands with one configuration."""
+
+    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.file, self._capsys = directory / "healthagent.yaml", capsys
+        self._base = (
+            f"mysql: {{user: agent, socket: {directory}/no.sock}}\ncontrol: {{socket: {directory}/no.control}}\n"
+        )
+        self.configure()
+
+    def configure(self, more: str = 'http: {listen: ["10.0.0.11:9200"]}\n') -> None:
+        self.file.write_text(self._base + more)
+
+    def run(self, *argv: str) -> tuple[int, str, str]:
+        try:
+            status = cli.main(["--config", str(self.file), "config", *argv])
+        except SystemExit as stopped:
+            assert isinstance(stopped.code, int)
+            status = stopped.code
+        return status, *self._capsys.readouterr()
+
+    def printed(self, *argv: str) -> str:
+        status, out, err = self.run(*argv)
+        assert (status, err) == (0, "")
+        return out
+
+    def refused(self, *argv: str) -> str:
+        status, out, err = self.run(*argv)
+        assert (status, out) == (2, "")
+        return err
+
+
+@pytest.fixture
+def printer(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Printer:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return Printer(tmp_path, capsys)
+
+
+def servers(text: str) -> list[str]:
+    return re.findall(r"^    server (.*)", text, re.MULTILINE)
+
+
+def test_haproxy_from_peers(printer: Printer) -> None:
+    printer.configure(f'http: {{listen: ["10.0.0.11:9200"]}}\n{PEERS}')
+    text = printer.printed("haproxy")
+    plain = ["n1 10.0.0.11:3306", "n2 10.0.0.12:3306", "n3 10.0.0.13:3306"]
+    assert servers(text) == [plain[0], f"{plain[1]} backup", f"{plain[2]} backup", *plain]
+    assert "# Detection budget: 3s asked for, 3s reached.\n" in text
+    assert "check port 9200 inter 300ms fastinter 200ms downinter 300ms fall 2 rise 2\n" in text
+    assert "timeout check 500ms\n" in text
+    assert "agent-check agent-port 9202 agent-inter 300ms weight 100\n" in text
+    assert "balance roundrobin\n" in text
+
+
+def test_haproxy_without_agent_check(printer: Printer) -> None:
+    printer.configure("agent_check: {listen: {}}\n")
+    text = printer.printed("haproxy", *BY_HAND)
+    assert "agent-port" not in text
+    assert "balance leastconn\n" in text
+
+
+def test_ports_of_their_own(printer: Printer) -> None:
+    printer.configure('http: {listen: ["10.0.0.11:9300"]}\npeers: ["http://10.0.0.12:9200", "http://10.0.0.13:9200"]\n')
+    text = printer.printed("haproxy")
+    assert "check port 9200" in text
+    assert servers(text)[0] == "n1 10.0.0.11:3306 port 9300"
+    printer.configure('http: {listen: ["10.0.0.11:9300"]}\n')
+    assert "check port 9300" in printer.printed("haproxy", *BY_HAND)
+    assert "10.0.0.12:3307 backup" in printer.printed("haproxy", *BY_HAND)
+
+
+@pytest.mark.parametrize("within", ["2700ms", "3s", "10s", "10m"])
+@pytest.mark.parametrize("nodes", [BY_HAND, ["--node", "a=fd00::1", "--node", "b=fd00::2"], ["--node", "a=10.0.0.1"]])
+def test_haproxy_accepts_it(within: str, nodes: list[str], printer: Printer, tmp_path: Path) -> None:
+    need("haproxy")
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(printer.printed("haproxy", *nodes, "--detect-within", within))
+    done = subprocess.run(["haproxy", "-c", "-f", file], capture_output=True, text=True, check=False)
+    assert (done.returncode, "WARNING" in done.stderr) == (0, False), done.stderr
+
+
+def test_keepalived(printer: Printer) -> None:
+    printer.configure(f'http: {{listen: ["10.0.0.11:9200"]}}\n{PEERS}')
+    text = printer.printed("keepalived", *ADDRESS, "--this", "n2")
+    assert re.findall(r"unicast_src_ip (\S+)\n    unicast_peer \{\n\s+(\S+)\n\s+(\S+)\n", text) == [
+        ("10.0.0.12", "10.0.0.11", "10.0.0.13")
+    ]
+    for line in ("vrrp_version 3", "advert_int 0.5", "priority 99", "virtual_router_id 51", "init_fail", "interval 1"):
+        assert f"    {line}\n" in text
+    assert not re.search(r"^\s*nopreempt", text, re.MULTILINE), "with a weight the address would never move"
+    assert '    file "/run/healthagent-track/writer.fault"\n    weight 0\n' in text
+    assert '    file "/run/healthagent-track/writer.alive"\n    weight 100\n' in text
+    assert 'check writer"\n' in text
+    for line in (
+        "{role: writer, path: /run/healthagent-track/writer.fault, up: 0, down: 1}",
+        "{role: writer, path: /run/healthagent-track/writer.alive, up: 1, down: 0}",
+    ):
+        assert f"#     - {line}\n" in text
+    own = printer.printed("keepalived", *ADDRESS, "--this", "10.0.0.12", "--priority", "7", "--router-id", "9")
+    assert ("    priority 7\n" in own, "    virtual_router_id 9\n" in own) == (True, True)
+
+
+def test_keepalived_finds_this_node_by_its_address(printer: Printer) -> None:
+    there = ["--node", "b=203.0.113.1"]
+    assert "unicast_src_ip 127.0.0.1\n" in printer.printed("keepalived", *ADDRESS, "--node", "a=127.0.0.1", *there)
+    said = printer.refused("keepalived", *ADDRESS, "--node", "a=203.0.113.2", *there)
+    assert "0 of the nodes have an address of this machine: say which one it is by --this NAME" in said
+    assert "a (203.0.113.2), b (203.0.113.1)" in said
+
+
+def test_this_nodes_own_address_towards_its_peers(printer: Printer) -> None:
+    """Where it listens on every address: the one that the kernel would use."""
+    printer.configure('peers: ["http://127.0.0.2:9200"]\n')
+    assert servers(printer.printed("haproxy"))[:2] == ["n1 127.0.0.1:3306", "n2 127.0.0.2:3306 backup"]
+
+
+def test_an_agent_that_nobody_reaches(printer: Printer) -> None:
+    printer.configure(f'http: {{listen: ["127.0.0.1:9200"]}}\n{PEERS}')
+    assert "http.listen: no balancer beside 10.0.0.12 reaches 127.0.0.1" in printer.refused("haproxy")
+    printer.configure(f'http: {{listen: ["127.0.0.1:9200", "10.0.0.11:9200"]}}\n{PEERS}')
+    assert servers(printer.printed("haproxy"))[0] == "n1 10.0.0.11:3306"
+
+
+def test_the_socket_is_for_commands_that_ask(printer: Printer) -> None:
+    assert "unrecognized arguments: --socket" in printer.refused("show", "--socket", "/x")
+
+
+def test_hetzner(printer: Printer) -> None:
+    text = printer.printed("hetzner", "--node", "db1=10.0.0.11", "--node", "db2=10.0.0.12")
+    assert "servers=(db1 db2)" in text
+    assert "# Detection budget: 15s asked for, 15s reached.\n" in text
+    assert "every node that says 200 to /writer" in text
+    printer.file.write_text(printer.file.read_text().replace("mysql: {", "mysql: {topology: async, "))
+    assert "ATTENTION" not in printer.printed("hetzner", "--node", "db1=10.0.0.11", "--node", "db2=10.0.0.12")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command: str, printer: Printer) -> None:
+    text = printer.printed(command, "--help")
+    for option in ("--config FILE", "--socket PATH", "--detect-within TIME", "--node NAME=ADDRESS[:PORT]"):
+        assert option in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_nodes_are_known(command: str, printer: Printer) -> None:
+    said = printer.refused(command, *COMMANDS[command])
+    assert said.startswith("healthagent: no nodes are known, no agent answers, nor does the server (")
+    assert "put the other nodes' agents into peers, or name the nodes: --node db1=10.0.0.11" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_daemon_that_was_named_must_answer(command: str, printer: Printer, tmp_path: Path) -> None:
+    status, out, err = printer.run(command, *COMMANDS[command], "--socket", str(tmp_path / "nobody"))
+    assert (status, out) == (3, "")
+    assert "is `healthagent serve` running?" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["haproxy", "--detect-within", "1s", *BY_HAND], "the least is 2.7s"),
+        (["keepalived", *ADDRESS, "--detect-within", "2s", *BY_HAND], "whatever the agent does"),
+        (["hetzner", "--detect-within", "3s", "--node", "a=10.0.0.1"], "it takes 8s at least"),
+        (["haproxy", "--detect-within", "3"], "'3': must be a duration such as 500ms, 5s or 10m"),
+        (["haproxy", "--detect-within", "0s"], "must be from 0.1s to 600s"),
+        (["haproxy", "--node", "a"], "'a': must be a name and an IP address"),
+        (["haproxy", "--node", "a=10.0.0.1", "--node", "a=10.0.0.2"], "two nodes have the same name"),
+        (["haproxy", "--node", "a=10.0.0.1", "--node", "b=10.0.0.1"], "two nodes have the same address"),
+        (["hetzner", *BY_HAND], "different ones"),
+        (["keepalived", "--vip", "10.0.0.100/24"], "--interface"),
+        (
+            ["keepalived", "--vip", "10.0.0.100", "--interface", "eth0"],
+            "'10.0.0.100': must be an address and its prefix",
+        ),
+        (["keepalived", "--vip", "10.0.0.100/33", "--interface", "eth0"], "must be an address and its prefix"),
+        (["keepalived", "--vip", "fe80::1%a/64", "--interface", "eth0"], "must be an address and its prefix"),
+        (["keepalived", "--vip", "x/24", "--interface", "eth0"], "must be an address and its prefix"),
+        (["keepalived", "--vip", "10.0.0.100/24", "--interface", "eth0; reboot"], "name of a network interface"),
+        (["keepalived", *ADDRESS, "--priority", "200"], "must be a whole number from 1 to 150"),
+        (["keepalived", *ADDRESS, "--router-id", "0"], "must be a whole number from 1 to 255"),
+        (["keepalived", *ADDRESS, "--node", "a=10.0.0.1"], "a is alone"),
+        (["keepalived", *ADDRESS, *BY_HAND, "--this", "x"], "no node is called x"),
+        (["keepalived", *ADDRESS, *BY_HAND, "--node", "c=fd00::1"], "must all be IPv4, or all IPv6"),
+        (["prometheus"], "invalid choice"),
+    ],
+)
+def test_what_is_refused(argv: list[str], says: str, printer: Printer) -> None:
+    assert says in printer.refused(*argv)
+
+
+def test_a_wrong_configuration_is_said_as_everywhere(printer: Printer) -> None:
+    printer.configure("peers: [1]\n")
+    assert f"healthagent: {printer.file}:3: peers: [1]: 1 must be http://" in printer.refused("haproxy")
