@@ -27,6 +27,10 @@ ALLOW = {"Allow": ", ".join(METHODS)}
 REQUEST_SECONDS = 10.0  # from the connection, or from the last answer, until the next answer has been sent
 HEAD_LIMIT = 16384
 HEADERS_LIMIT = 100
+# for the database, /proc, listeners and log, and for clients that are accepted and not yet counted, or gone and not yet
+# closed: without a file left asyncio accepts nobody for a second, and the database would look as if it were away
+OWN_FILES = 96
+LEAST_CLIENTS = 8
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 5.6.2
 # RFC 9112: request line, header lines, an empty one. No folding, no bare LF, nothing before a colon.
 HEAD = re.compile(rb"(" + TOKEN + rb") ([!-~]+)( HTTP/1\.[01]\r\n)((?:" + TOKEN + rb":[^\r\n\0]*\r\n)*\r\n)")
@@ -210,5 +214,5 @@ def origin_form(target: bytes) -> bytes | None:
 
 
 def client_limit() -> int:
-    """Half of the files that this process may open: a new client always finds room, the oldest one makes it."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+    """Half of the files that are not our own: a new client always finds room, the oldest one makes it."""
+    return max(LEAST_CLIENTS, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OWN_FILES) // 2)
