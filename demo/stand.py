@@ -9,7 +9,7 @@ from typing import Self
 
 from lab import Agent, Galera, GaleraNode, HAProxy, Writer
 
-EXAMPLE = Path(__file__).parents[1] / "haproxy-examples" / "galera.cfg"
+EXAMPLE = Path(__file__).parents[1] / "haproxy-examples" / "read-write-split.cfg"
 HOST, WRITER_PORT, READER_PORT, STATS_PORT = "127.0.0.1", 3307, 3308, 8404
 BACKENDS = ("writer", "reader")
 FIRST_CHECKS_SECONDS = 10

@@ -1,11 +1,12 @@
 """Verdicts -> what balancers and people read. Takes values, returns values; no socket, no clock."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from healthagent.balancers import Heard
 from healthagent.facts import Position, Replication, Snapshot
 from healthagent.model import Factors, GateReport, Publication, Status, Verdict
 from healthagent.reasons import STATE_TEXT, Reason
@@ -82,7 +83,14 @@ def document_answer(document: Any) -> Answer:
     return Answer(200, "OK", headers, _json(document).encode())
 
 
-def state_document(publication: Publication, *, now: float, version: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def state_document(
+    publication: Publication,
+    *,
+    now: float,
+    version: str,
+    config: Mapping[str, Any],
+    balancers: Iterable[Heard] = (),
+) -> dict[str, Any]:
     """Everything known. Keys only grow; what is not known is null. `now` is the monotonic clock."""
     snapshot, facts = publication.snapshot, publication.facts
     server = facts.server if facts is not None else None
@@ -113,7 +121,7 @@ def state_document(publication: Publication, *, now: float, version: str, config
         "admin": {"draining": False, "maintenance": False},
         "writer": None,
         "peers": [],
-        "balancers": [],
+        "balancers": [_balancer(heard, now) for heard in balancers],
         "config": dict(config),
     }
 
@@ -255,6 +263,15 @@ def _process(snapshot: Snapshot | None, wall_offset: float) -> dict[str, Any]:
             "started": None if progress.started_at is None else moment(progress.started_at + wall_offset),
             "estimated_end": None if progress.end_at is None else moment(progress.end_at + wall_offset),
         },
+    }
+
+
+def _balancer(heard: Heard, now: float) -> dict[str, Any]:
+    return {
+        "address": heard.peer,
+        "role": heard.role,
+        **asdict(heard.opinion),
+        "age_seconds": round(now - heard.at, 3),
     }
 
 

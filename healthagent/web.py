@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from healthagent import __version__, clock
+from healthagent.balancers import Balancers
 from healthagent.board import Board
 from healthagent.decide import reports
 from healthagent.model import Publication, Verdict
@@ -46,6 +47,7 @@ LIVENESS = {
     JSON_TYPE: document_answer({"role": "liveness", "verdict": "up"}),
 }
 ACK = "/ack"
+SEND_STATE = "X-Haproxy-Server-State"
 # a role that exists only where the configuration asks for it, and how it does
 OPT_IN = {"/stale-ok": "; /stale-ok exists with `roles: {stale-ok: {enabled: true}}`"}
 FORMATS = {"json": JSON_TYPE, "text": TEXT_TYPE}
@@ -75,6 +77,7 @@ class Web:
         self._acknowledge = acknowledge
         self._about_config = about_config
         self._ask = ask
+        self._balancers = Balancers()
         self._clients: dict[Connection, None] = {}
         self._rendered: Publication | None = None
         self._documents: dict[str, Callable[[Mapping[str, str]], Answer]] = {"/state": self._state, "/why": self._why}
@@ -89,13 +92,16 @@ class Web:
 
     def server(self, control: bool = False) -> Server:
         """The protocol factory for a listener; only from `control`, the Unix socket, changes are accepted."""
-        return Server(partial(self.handle, control=control), self._clients, posts=(ACK,))
+        return Server(partial(self.handle, control=control), self._clients, posts=(ACK,), prefaces=not control)
 
     async def handle(self, request: web.BaseRequest, *, control: bool) -> web.Response:
         """One request; whatever it asks for that is not known is 400. (wire has seen to its method and its form.)"""
         media = JSON_TYPE if _wants_json(request.headers.get("Accept", "")) else TEXT_TYPE
+        path, said = request.raw_path.partition("?")[0], request.headers.get(SEND_STATE)
+        if said is not None and path in self._paths and not control:
+            self._balancers.hear(request.remote or "", self._paths[path], said, clock.now())
         try:
-            if request.raw_path.partition("?")[0] == ACK:
+            if path == ACK:
                 return _respond(request, self._ack(request, media, control))
             return _respond(request, self._answer(request.raw_path, media))
         except RefusedError as error:
@@ -159,8 +165,11 @@ class Web:
         return known[1]
 
     def _state(self, parameters: Mapping[str, str]) -> Answer:
-        publication, now = self._board.current(), clock.now()
-        return document_answer(state_document(publication, now=now, version=__version__, config=self._about_config()))
+        publication, now, config = self._board.current(), clock.now(), self._about_config()
+        balancers = self._balancers.known(now)
+        return document_answer(
+            state_document(publication, now=now, version=__version__, config=config, balancers=balancers)
+        )
 
     def _why(self, parameters: Mapping[str, str]) -> Answer:
         role = parameters.get("role", "any")

@@ -4,7 +4,7 @@ HAProxy's `option httpchk GET /x HTTP/1.1` sends no Host header, which aiohttp r
 What is malformed is refused here, since aiohttp's versions differ in what they let through. aiohttp waits for ever for
 a request that does not come or an answer that nobody reads; here both have a deadline. And it takes as many requests as
 a client likes to send at once; here it gets the next one when it has answered the one before. A POST comes without a
-body, and only to the paths that take one.
+body, and only to the paths that take one. Over TCP a connection may begin with a PROXY preface.
 """
 
 import asyncio
@@ -16,6 +16,8 @@ from typing import Any
 
 from aiohttp import web
 
+from healthagent import preface
+
 __all__ = ["Connection", "Server", "client_limit"]
 
 log = logging.getLogger("healthagent.web")
@@ -24,7 +26,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
-REQUEST_SECONDS = 10.0  # from the connection, or from the last answer, until the next answer has been sent
+REQUEST_SECONDS = 5.0  # from the connection, or from the last answer, until the next answer has been sent
 HEAD_LIMIT = 16384
 HEADERS_LIMIT = 100
 # for the database, /proc, listeners and log, and for clients that are accepted and not yet counted, or gone and not yet
@@ -49,9 +51,12 @@ class Server(web.Server):
     """Makes a Connection for each client.
 
     `clients`: those of all listeners, the oldest first. `posts`: the paths that take POST; `handler` says who may.
+    `prefaces`: whether a connection may begin with a PROXY preface.
     """
 
-    def __init__(self, handler: Handler, clients: "dict[Connection, None]", posts: Collection[str] = ()) -> None:
+    def __init__(
+        self, handler: Handler, clients: "dict[Connection, None]", posts: Collection[str] = (), *, prefaces: bool = True
+    ) -> None:
         self._options: dict[str, Any] = {
             "access_log": None,
             "keepalive_timeout": REQUEST_SECONDS,
@@ -60,7 +65,7 @@ class Server(web.Server):
             "max_field_size": HEAD_LIMIT,
             "logger": log,
         }
-        self.clients = clients
+        self.clients, self.prefaces = clients, prefaces
         self.posts = frozenset(path.encode() for path in posts)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -84,6 +89,7 @@ class Connection(web.RequestHandler):
         self._refusal: tuple[int, str] | None = None
         self._busy = False
         self._direct = False
+        self._opening = server.prefaces
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -154,7 +160,7 @@ class Connection(web.RequestHandler):
 
     def _take(self) -> None:
         """Hands the next request to aiohttp, once it is complete."""
-        if self._busy or self._direct:
+        if self._busy or self._direct or (self._opening and not self._opened()):
             return
         self._head = self._head.lstrip(b"\r\n")  # RFC 9112 2.2: empty lines before a request are nothing
         end = END_OF_HEAD.search(self._head)
@@ -165,6 +171,18 @@ class Connection(web.RequestHandler):
             self._refuse(400, f"malformed request: its head is longer than {HEAD_LIMIT} bytes")
         elif self._head and not self._head[:1].isalpha():
             self._refuse(400, "malformed request: not HTTP")
+
+    def _opened(self) -> bool:
+        """Drops the preface, if there is one; False while it is not complete, or if it is refused."""
+        try:
+            length = preface.length(self._head)
+        except preface.PrefaceError as error:
+            self._refuse(400, f"malformed request: {error}")
+            return False
+        if length is None:
+            return False
+        self._opening, self._head = False, self._head[length:]
+        return True
 
     def _hand_over(self, head: bytes) -> None:
         match = HEAD.fullmatch(head)

@@ -1,22 +1,36 @@
 """A real HAProxy with a configuration under test, and a stats socket of the lab's own."""
 
 import csv
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from lab.process import LabError, Process, lab_dir
+from lab.tree import of_tree, trixie
 
 # In a file of its own: HAProxy merges files, so the configuration under test is loaded as it stands.
 LAB_CONFIG = "global\n    stats socket {socket} mode 600 level admin\n"
 
 
+def programs() -> dict[str, list[str | Path]]:
+    """How to run the HAProxy of Debian 12, and that of Debian 13 where `tools/install trixie` has made its tree."""
+    found: dict[str, list[str | Path]] = {"Debian 12": ["haproxy"]}
+    if (trixie() / "usr/sbin/haproxy").exists():
+        found["Debian 13"] = of_tree(trixie(), "usr/sbin/haproxy")
+    return found
+
+
 class HAProxy(Process):
-    """One haproxy process in the foreground; `config` is the text, or the path of a file, and `program` what to run."""
+    """One haproxy in the foreground; `config` is the text, or the path of a file, and `program` what to run."""
 
     def __init__(
-        self, config: str | Path, *, name: str = "haproxy", program: Sequence[str | Path] = ("haproxy",)
+        self,
+        config: str | Path,
+        *,
+        name: str = "haproxy",
+        program: Sequence[str | Path] = ("haproxy",),
     ) -> None:
         self.directory = lab_dir() / name
         self.directory.mkdir(exist_ok=True)
@@ -34,9 +48,23 @@ class HAProxy(Process):
 
     def _answers(self) -> bool:
         try:
-            return "Pid" in self.command("show info")
+            return self._info("Pid") == str(self.pid)
         except OSError:
             return False
+
+    def reload(self) -> None:
+        """A new process takes over, and the old one ends with its last session; returns when the new one answers."""
+        old, self._popen = self.pid, None
+        self.start("-sf", str(old))
+
+    def _info(self, key: str) -> str:
+        found = re.search(rf"^{key}: (.*)$", self.command("show info"), re.MULTILINE)
+        return found[1] if found else ""
+
+    @property
+    def version(self) -> str:
+        """`HAProxy 2.6`."""
+        return "HAProxy " + ".".join(self._info("Version").split(".")[:2])
 
     def command(self, text: str) -> str:
         """One command of the management guide, and its whole answer."""

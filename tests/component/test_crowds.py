@@ -30,7 +30,7 @@ FEW_FILES = 256
 ENOUGH_FILES = 8192
 PACE_SECONDS = 0.05
 HELD_SECONDS = 2
-REQUEST_SECONDS = 10  # nobody may be silent for longer
+REQUEST_SECONDS = 5  # nobody may be silent for longer
 SPARE_SECONDS = 5  # on a busy machine
 NARROW = 4096
 

@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from healthagent import wire
+from healthagent.balancers import opinion
 from healthagent.board import Board
 from healthagent.model import Publication
 from healthagent.policy import Base, Role
@@ -31,6 +32,7 @@ ALIASES = {
 }
 PATHS = [(path, role) for role, paths in ALIASES.items() for path in paths]
 READ_ONLY = galera(read_only=1)
+LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00"  # the PROXY preface of HAProxy's own checks
 
 
 @pytest.fixture(autouse=True)
@@ -624,6 +626,48 @@ def test_a_request_split_at_every_byte(head: bytes) -> None:
     talk(work)
 
 
+# --- what balancers say ---------------------------------------------------------------------------------------------
+
+SAID = "X-Haproxy-Server-State: UP 1/2; address=10.0.0.11; port=3306; name=b/n1; node=lb1; weight=1/3; scur=2/5; qcur=4"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_what_a_balancer_thinks_is_shown(method: str) -> None:
+    async def work(client: Client) -> None:
+        assert (await client.get("/read-only", SAID, method=method)).code == 200
+        (shown,) = (await client.get("/state")).document["balancers"]
+        assert 0 <= shown.pop("age_seconds") < 5
+        assert {key: shown.pop(key) for key in ("address", "role")} == {"address": "127.0.0.1", "role": "reader"}
+        thinks = opinion(SAID.partition(": ")[2])
+        assert thinks is not None
+        assert shown == asdict(thinks)
+
+    talk(work)
+
+
+def test_what_a_balancer_thinks_decides_nothing_and_is_heard_with_checks_only() -> None:
+    async def work(client: Client) -> None:
+        for path in ("/state", "/liveness", "/why", "/nonsense"):
+            await client.get(path, SAID)
+        for said in ("", "x", "UP", SAID.partition(": ")[2].replace("lb1", "\udcff" * 9), "UP; " * 3000):
+            for path, code in (("/any", 200), ("/writer", 503)):
+                assert (await client.get(path, f"X-Haproxy-Server-State: {said}")).code == code
+        assert (await client.get("/state")).document["balancers"] == []
+        assert (await client.get("/writer", SAID)).code == 503
+        assert (await client.get("/any", SAID.replace("UP 1/2", "DOWN"))).code == 200
+
+    talk(work)
+
+
+def test_on_the_control_socket_there_is_no_balancer_and_no_preface() -> None:
+    async def work(client: Client) -> None:
+        await client.get("/any", SAID)
+        assert (await client.get("/state")).document["balancers"] == []
+        assert Reply(await client.raw(b"PROXY UNKNOWN\r\nGET /any HTTP/1.0\r\n\r\n")).code == 400
+
+    talk(work, control=True)
+
+
 def test_keep_alive_and_pipelining() -> None:
     async def work(client: Client) -> None:
         reader, writer = await client.open()
@@ -648,7 +692,9 @@ async def one_answer(reader: asyncio.StreamReader, *, body: bool = True) -> Repl
 # --- clients that do not behave -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sent", [b"", b"G", b"GET /any HTTP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize(
+    "sent", [b"", b"G", b"GET /any HTTP/1.1\r\nHost: x\r\n", b"PROXY TC", b"PROXY UNKNOWN\r\n", LOCAL[:14], LOCAL]
+)
 def test_half_a_request_is_ended_after_its_deadline(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "REQUEST_SECONDS", 0.2)
 
@@ -690,7 +736,9 @@ def test_500_idle_connections_do_not_keep_the_others_from_their_answers() -> Non
     talk(work)
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /wr", b"GET /writer HTTP/1.0\r\n\r\n", b"OPTIONS / HTTP/1.0\r\n\r\n"])
+@pytest.mark.parametrize(
+    "sent", [b"", LOCAL[:14], b"GET /wr", b"GET /writer HTTP/1.0\r\n\r\n", b"OPTIONS / HTTP/1.0\r\n\r\n"]
+)
 def test_a_check_that_ends_in_rst_leaves_no_trace(sent: bytes) -> None:
     """A balancer that has read the status line drops the connection; `_nothing_is_logged` sees what that leaves."""
 

@@ -3,19 +3,19 @@
 n1 is real. n2 is a stand-in whose two ports say what a test wants, as no agent would.
 """
 
-import re
 import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
-from lab import Agent, Galera, GaleraNode, HAProxy, LabError
-from lab.tree import of_tree, trixie
+from lab import Agent, Galera, GaleraNode, HAProxy, LabError, sql
+from lab.haproxy import programs
+from lab.process import lab_dir
 from tests.binaries import need
 from tests.integration.expect import measured, reloaded, weight
 
@@ -115,16 +115,11 @@ def stub() -> Iterator[Stub]:
         yield stub
 
 
-# The second row of the matrix: where `tools/install trixie` has made a tree (HEALTHAGENT_TRIXIE says where).
-RELEASES = ["Debian 12", *(["Debian 13"] if (trixie() / "usr/sbin/haproxy").exists() else [])]
-
-
-@pytest.fixture(params=RELEASES)
+@pytest.fixture(params=programs().items(), ids=lambda item: item[0])
 def program(request: pytest.FixtureRequest) -> list[str | Path]:
     """HAProxy as Debian 12 and 13 ship it."""
-    if request.param == "Debian 12":
-        return ["haproxy"]
-    return of_tree(trixie(), "usr/sbin/haproxy")
+    found: list[str | Path] = request.param[1]
+    return found
 
 
 class Balancer(HAProxy):
@@ -132,10 +127,6 @@ class Balancer(HAProxy):
 
     def __init__(self, program: list[str | Path], config: str = EXAMPLE) -> None:
         super().__init__(config, name="agent-weights", program=program)
-
-    @property
-    def version(self) -> str:
-        return "HAProxy " + ".".join(re.findall(r"Version: (\d+)\.(\d+)", self.command("show info"))[0])
 
     def n(self, number: int) -> dict[str, str]:
         return self.server("reader", f"n{number}")
@@ -185,6 +176,16 @@ def before_stub(program: list[str | Path], stub: Stub) -> Iterator[Balancer]:
         yield balancer
 
 
+@contextmanager
+def session_on_n1(balancer: Balancer, stub: Stub) -> Iterator[sql.Connection]:
+    """A client that is connected through the balancer while nobody else is UP."""
+    stub.http = HTTP_DOWN
+    balancer.becomes(2, "DOWN")
+    with sql.connect(host="127.0.0.1", port=3308, user="app", password="app", timeout=5) as session:
+        assert balancer.n(1)["scur"] == "1"
+        yield session
+
+
 # --- a real agent ---------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +222,20 @@ def test_down_with_its_reason(balancer: Balancer, agent: Agent, node: GaleraNode
     measured(f"{balancer.version}: down #rejecting is {row['status']} after {took:.0f} ms")
     took = balancer.becomes(1, "UP", 100)
     measured(f"{balancer.version}: and up again after {took:.0f} ms")
+
+
+def test_a_role_that_drains_and_is_back(balancer: Balancer, agent: Agent, stub: Stub) -> None:
+    """Beside httpchk with its 503 the server is DOWN; here too nobody comes in, and who is connected stays."""
+    with session_on_n1(balancer, stub) as session:
+        with reloaded(agent, roles={"reader": {"drain": True}}):
+            took = balancer.becomes(1, "DOWN", 0)
+            row = balancer.n(1)
+            assert (row["check_code"], row["last_chk"], row["agent_status"]) == ("503", "draining", "L7OK")
+            assert sql.rows(session, "SELECT 1")
+        measured(f"{balancer.version}: draining with 503 is DOWN after {took:.0f} ms, with agent-check's weight 0")
+        took = balancer.becomes(1, "UP", 100)
+        measured(f"{balancer.version}: drained no more, UP with its whole weight after {took:.0f} ms")
+        assert sql.rows(session, "SELECT 1")
 
 
 def test_an_agent_that_is_frozen_or_gone(balancer: Balancer, agent: Agent) -> None:
@@ -276,6 +291,40 @@ def test_a_restart_of_haproxy(balancer: Balancer, program: list[str | Path], nod
         )
     finally:
         node.execute("SET GLOBAL wsrep_desync = OFF")
+
+
+def test_a_reload_of_haproxy(balancer: Balancer, node: GaleraNode, stub: Stub) -> None:
+    """As a restart, but the old process keeps its sessions. What an operator had set is gone."""
+    node.execute("SET GLOBAL wsrep_desync = ON")
+    try:
+        balancer.becomes(1, "UP", 50)
+        with session_on_n1(balancer, stub) as session:
+            balancer.command("set server reader/n1 state drain")
+            began = time.monotonic()
+            balancer.reload()
+            balancer.becomes(1, "UP", 50)
+            took = 1000 * (time.monotonic() - began)
+            assert sql.rows(session, "SELECT 1")
+        measured(f"{balancer.version}: reloaded, the agent's weight again after {took:.0f} ms")
+    finally:
+        node.execute("SET GLOBAL wsrep_desync = OFF")
+
+
+def test_a_state_file_brings_what_was_set_over_a_reload(program: list[str | Path], agent: Agent, stub: Stub) -> None:
+    file = lab_dir() / "servers.state"
+    keeps = FAST.replace("    log global", "    log global\n    load-server-state-from-file global", 1)
+    with Balancer(program, f"global\n    server-state-file {file}\n{keeps}") as balancer:
+        balancer.start()
+        stub.agent = b"up 30%\n"
+        balancer.becomes(2, "UP", 30)
+        balancer.becomes(3, "DOWN")
+        balancer.command("set server reader/n1 state drain")
+        file.write_text(balancer.command("show servers state"))
+        stub.agent = None
+        balancer.reload()
+        assert balancer.n(1)["status"].startswith("DRAIN")
+        assert balancer.n(2)["weight"] == "30", "no agent has answered yet"
+        assert balancer.n(3)["status"] == "DOWN"
 
 
 def test_what_is_easily_done_wrong(program: list[str | Path], agent: Agent, node: GaleraNode) -> None:

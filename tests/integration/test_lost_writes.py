@@ -24,7 +24,7 @@ from tests.binaries import need
 from tests.integration.conftest import Cluster
 from tests.integration.expect import measured, reloaded
 
-EXAMPLE = Path(__file__).parents[2] / "haproxy-examples" / "galera.cfg"
+EXAMPLE = Path(__file__).parents[2] / "haproxy-examples" / "read-write-split.cfg"
 WRITER_PORT = 3307
 EXAMPLE_ADDRESS, EAGER_ADDRESS, PATIENT_ADDRESS = "127.0.0.1", "127.0.1.1", "127.0.1.2"
 # n2 first: the fixtures do things to n2, and the address of n1 is the one that connections here come from.
@@ -287,7 +287,7 @@ def test_the_writer_goes_away(
         wait_writes([eager, patient], {"n2"}, BACK_SECONDS)
     missing = lost(cluster, *writers)
     of_two = sum(client in (eager.client, patient.client) for _, client, _ in missing)
-    tell(f"n2 {fault}, HAProxy as in galera.cfg", alone, missing=len(missing) - of_two)
+    tell(f"n2 {fault}, HAProxy as in read-write-split.cfg", alone, missing=len(missing) - of_two)
     tell_of_two(f"n2 {fault}", minds, [eager, patient], of_two, since(before, conflicts(cluster)))
     assert missing == []
     assert set(uncounted(cluster, shop).values()) == {0}

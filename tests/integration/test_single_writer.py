@@ -1,4 +1,4 @@
-"""The writer of haproxy-examples/galera.cfg: one at a time, no failback, two balancers of one mind, also over a reload.
+"""The writer of haproxy-examples/read-write-split.cfg: one at a time, no failback, two balancers of one mind.
 
 Real HAProxys before stand-ins for agents and databases, so that nodes fall and come back at once.
 """
@@ -19,7 +19,7 @@ from lab import HAProxy, wait_until
 from tests.binaries import need
 from tests.integration.expect import measured
 
-EXAMPLE = (Path(__file__).parents[2] / "haproxy-examples" / "galera.cfg").read_text()
+EXAMPLE = (Path(__file__).parents[2] / "haproxy-examples" / "read-write-split.cfg").read_text()
 NODES = {"n1": "127.0.0.1", "n2": "127.0.0.2", "n3": "127.0.0.3"}
 WRITER_PORT, AGENT_PORT, DATABASE_PORT = 3307, 9200, 3306
 
@@ -48,7 +48,7 @@ class Node:
     """A database that greets with its name, and an agent that says 200 or 503."""
 
     def __init__(self, name: str, address: str) -> None:
-        self.up, self.silent = True, False
+        self.up, self.draining, self.silent = True, False, False
         self._ports = (
             Port(address, AGENT_PORT, self._answer, keep=False),
             Port(address, DATABASE_PORT, lambda: f"{name}\n".encode(), keep=True),
@@ -57,7 +57,7 @@ class Node:
     def _answer(self) -> bytes:
         while self.silent:
             time.sleep(0.01)
-        status = "200 OK" if self.up else "503 read_only"
+        status = "404 draining" if self.draining else "200 OK" if self.up else "503 read_only"
         return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
 
     def __enter__(self) -> Self:
@@ -76,9 +76,9 @@ def nodes() -> Iterator[dict[str, Node]]:
         yield {name: stack.enter_context(Node(name, address)) for name, address in NODES.items()}
 
 
-def balancer(name: str, address: str) -> HAProxy:
+def balancer(name: str, address: str, example: str = EXAMPLE) -> HAProxy:
     """The example as balancer lb1 or lb2 of a pair, on an address of its own."""
-    text = EXAMPLE.replace("# peer lb2 192.0.2.6", "peer lb2 127.0.1.2").replace(
+    text = example.replace("# peer lb2 192.0.2.6", "peer lb2 127.0.1.2").replace(
         "peer lb1 127.0.0.1", "peer lb1 127.0.1.1"
     )
     text = text.replace("localpeer lb1", f"localpeer {name}").replace("bind 127.0.0.1", f"bind {address}")
@@ -183,6 +183,29 @@ def test_two_balancers_follow_each_other(nodes: dict[str, Node]) -> None:
         wait_until(lambda: "server_key=n2" in two.command("show table writer"), 10, "the peer knows the writer")
         put(nodes["n1"], "n1", one, two, up=True)
         assert writer("127.0.1.2") == "n2", "it never sent a session to n2 itself"
+
+
+def test_a_writer_that_drains_moves_with_its_sessions(nodes: dict[str, Node]) -> None:
+    with balancer("lb1", "127.0.1.1") as lb:
+        lb.start()
+        with connect("127.0.1.1") as session:
+            assert session.recv(100) == b"n1\n"
+            nodes["n1"].draining = True
+            lb.wait_status("writer", "n1", "DOWN")
+            assert session.recv(100) == b""
+        assert {writer() for _ in range(5)} == {"n2"}
+
+
+def test_why_disable_on_404_is_not_in_it(nodes: dict[str, Node]) -> None:
+    """Stuck sessions would go to a server in NOLB, and to one of weight 0: nothing would be drained."""
+    check = "    http-check expect status 200\n"
+    with balancer("lb1", "127.0.1.1", EXAMPLE.replace(check, f"    http-check disable-on-404\n{check}")) as lb:
+        lb.start()
+        assert writer() == "n1"
+        nodes["n1"].draining = True
+        lb.wait_status("writer", "n1", "NOLB")
+        lb.command("set weight writer/n1 0")
+        assert {writer() for _ in range(5)} == {"n1"}
 
 
 def test_a_reload_keeps_the_writer(nodes: dict[str, Node]) -> None:

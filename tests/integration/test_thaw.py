@@ -14,7 +14,7 @@ from tests.binaries import need
 from tests.integration.conftest import Cluster
 from tests.integration.expect import down_everywhere, measured, says, state, up_everywhere
 
-EXAMPLE = Path(__file__).parents[2] / "haproxy-examples" / "galera.cfg"
+EXAMPLE = Path(__file__).parents[2] / "haproxy-examples" / "read-write-split.cfg"
 READER = ("127.0.0.1", 3308)
 SYNCED_SECONDS = 60
 

@@ -1,5 +1,6 @@
 """The documentation says what the code does: every path, setting, state, reason, gate and command stands in it."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import yaml
 
 from healthagent import config, table
 from healthagent.agentcheck import LINE_LIMIT, LINE_SECONDS, LINGER_SECONDS
+from healthagent.balancers import FORGOTTEN_SECONDS, MOST, Opinion
 from healthagent.policy import Base
+from healthagent.preface import BINARY_LIMIT
 from healthagent.reasons import Gate
 from healthagent.schema import IGNORABLE
 from healthagent.web import ALIASES
@@ -64,6 +67,14 @@ def test_readme_is_short_and_its_links_lead_somewhere() -> None:
 def test_what_may_be_ignored_is_documented() -> None:
     text = (DOCS / "configuration.md").read_text("utf-8")
     assert [word for word in IGNORABLE if f"`{word}`" not in text] == []
+
+
+def test_the_limits_of_http_are_documented() -> None:
+    text = (DOCS / "http.md").read_text("utf-8")
+    for said in (f"up to {BINARY_LIMIT} bytes", f"the last {MOST} are kept", f"each for {FORGOTTEN_SECONDS:g} s"):
+        assert said in text.replace("\n", " ")
+    for key in (field.name for field in fields(Opinion)):
+        assert f"`{key}`" in text
 
 
 def test_the_limits_of_agent_check_are_documented() -> None:

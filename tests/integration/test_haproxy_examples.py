@@ -1,0 +1,147 @@
+"""haproxy-examples/single-writer.cfg and drain-by-404.cfg as they stand, before three real nodes with an agent each."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from lab import HAProxy, Writer, sql, wait_until
+from tests.binaries import need
+from tests.integration.conftest import Cluster
+from tests.integration.expect import measured, reloaded
+
+EXAMPLES = Path(__file__).parents[2] / "haproxy-examples"
+NODES = ("n1", "n2", "n3")
+HOST, WRITER_PORT, READER_PORT = "127.0.0.1", 3307, 3308
+WRITES = 30
+
+
+@pytest.fixture
+def agents(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster, with the agents' default ports for agent-check."""
+    with ExitStack() as stack:
+        for node, agent in zip(cluster.galera.nodes, cluster.agents, strict=True):
+            ports = {f"{node.address}:9201": "writer", f"{node.address}:9202": "reader"}
+            stack.enter_context(reloaded(agent, agent_check={"listen": ports}, http={"drain_code": 404}))
+        yield cluster
+
+
+def start(balancer: HAProxy, backend: str) -> None:
+    """Returns when both checks of each server have passed."""
+    need("haproxy")
+    balancer.start()
+
+    def passed() -> bool:
+        rows = [balancer.server(backend, name) for name in NODES]
+        return all((row["check_status"], row["agent_status"]) == ("L7OK", "L7OK") for row in rows)
+
+    balancer.wait_until(passed, 10, "both checks of all servers")
+
+
+class Visitors(threading.Thread):
+    """Clients one after the other, each for one query: `seen` has who answered, `failed` what went wrong."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self.seen: list[str] = []
+        self.failed: list[str] = []
+        self._port, self._ending = port, threading.Event()
+
+    def run(self) -> None:
+        while not self._ending.wait(0.005):
+            try:
+                with sql.connect(host=HOST, port=self._port, user="app", password="app", timeout=5) as connection:
+                    self.seen.append(sql.rows(connection, "SELECT @@report_host AS name")[0]["name"])
+            except (sql.Error, OSError) as error:
+                self.failed.append(repr(error))
+
+    def come(self, number: int) -> set[str]:
+        """Who answers that many more of them."""
+        since = len(self.seen)
+        wait_until(lambda: len(self.seen) >= since + number, 10, "visitors")
+        return set(self.seen[since:])
+
+    def __enter__(self) -> "Visitors":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self.join()
+
+
+def test_drain_by_404(agents: Cluster) -> None:
+    """No client notices: nobody new comes in, and who is connected works on for as long as it likes."""
+    with HAProxy(EXAMPLES / "drain-by-404.cfg") as balancer, ExitStack() as stack:
+        start(balancer, "reader")
+        residents = [
+            stack.enter_context(Writer(HOST, READER_PORT, client=number, interval=0.02)) for number in range(501, 507)
+        ]
+        wait_until(lambda: all(resident.acknowledged for resident in residents), 10, "all are connected")
+        here = [resident for resident in residents if resident.servers == {"n2"}]
+        assert here, "leastconn spreads six over three"
+        visitors = stack.enter_context(Visitors(READER_PORT))
+        assert visitors.come(30) == set(NODES)
+        began = time.monotonic()
+        with reloaded(agents.agents[1], roles={"reader": {"drain": True}}):
+            balancer.wait_status("reader", "n2", "NOLB")
+            took = 1000 * (time.monotonic() - began)
+            wait_until(lambda: balancer.server("reader", "n2")["weight"] == "0", 3, "up 0%")
+            visitors.come(1)  # one that was on its way
+            assert visitors.come(30) == {"n1", "n3"}
+            written = [len(resident.acknowledged) for resident in here]
+            wait_until(
+                lambda: all(len(one.acknowledged) > before + WRITES for one, before in zip(here, written, strict=True)),
+                10,
+                "they work on",
+            )
+        measured(f"drain-by-404.cfg: no new sessions {took:.0f} ms after the agent was told, {len(here)} stayed")
+        balancer.wait_status("reader", "n2", "UP")
+        wait_until(lambda: balancer.server("reader", "n2")["weight"] == "100", 3, "up 100%")
+        wait_until(lambda: "n2" in visitors.come(3), 10, "they are back")
+    assert [resident.failed for resident in residents] == [[]] * len(residents)
+    assert all(resident.servers == {"n2"} for resident in here)
+    assert visitors.failed == []
+
+
+def test_single_writer(agents: Cluster) -> None:
+    """The writer drains, falls and comes back; at no time do two nodes acknowledge writes by turns."""
+    n1 = agents.agents[0]
+    with HAProxy(EXAMPLES / "single-writer.cfg") as balancer:
+        start(balancer, "writer")
+        with Writer(HOST, WRITER_PORT, client=601, timeout=10) as client:
+
+            def writes_on(name: str) -> float:
+                began, since = time.monotonic(), len(client.acknowledged)
+                wait_until(
+                    lambda: [write.server for write in client.acknowledged[since:]][-WRITES:] == [name] * WRITES,
+                    15,
+                    f"{WRITES} writes on {name} in a row",
+                )
+                return 1000 * (time.monotonic() - began)
+
+            writes_on("n1")
+            with reloaded(n1, roles={"writer": {"drain": True}}):
+                writes_on("n2")
+                assert balancer.server("writer", "n1")["status"].startswith("DOWN")
+                assert int(balancer.server("writer", "n1")["scur"]) == 0
+            writes_on("n1")
+            agents.galera.nodes[0].execute("SET GLOBAL read_only = ON")
+            try:
+                writes_on("n2")
+            finally:
+                agents.galera.nodes[0].execute("SET GLOBAL read_only = OFF")
+            writes_on("n1")
+        lost = client.verify(agents.galera.nodes[2])
+    servers = [write.server for write in client.acknowledged]
+    turns = [name for index, name in enumerate(servers) if index == 0 or servers[index - 1] != name]
+    measured(
+        f"single-writer.cfg, drained and read-only: {len(servers)} writes, {len(client.failed)} failed, "
+        f"{len(lost)} lost; longest gap {client.longest_gap_ms:.0f} ms"
+    )
+    assert turns == ["n1", "n2", "n1", "n2", "n1"]
+    assert lost == []
+    assert len(client.failed) <= 200, "as long as HAProxy sends it to a node that is read-only"
