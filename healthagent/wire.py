@@ -152,6 +152,11 @@ class Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """aiohttp 3.8 trips over a client that is gone before its request is looked at: nothing to tell."""
+        if self.transport is not None:
+            super().log_exception(*args, **kw)
+
     def give_up(self) -> None:
         """Ends the connection without a word."""
         self._clients.pop(self, None)
