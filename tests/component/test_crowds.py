@@ -75,7 +75,7 @@ class Guarded(Daemon):
     @property
     def open_files(self) -> int:
         assert self.process is not None
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))  # noqa: PTH208 - 4,000 times faster than paths
+        return sum(1 for _ in os.scandir(f"/proc/{self.process.pid}/fd"))
 
     @property
     def rss_mib(self) -> float:

@@ -125,8 +125,10 @@ def drained(cluster: Cluster, node: GaleraNode) -> Iterator[None]:
 @contextmanager
 def desynced(cluster: Cluster, node: GaleraNode) -> Iterator[None]:
     node.execute("SET GLOBAL wsrep_desync = ON")
-    yield
-    node.execute("SET GLOBAL wsrep_desync = OFF")
+    try:
+        yield
+    finally:
+        node.execute("SET GLOBAL wsrep_desync = OFF")
 
 
 @contextmanager
@@ -144,8 +146,10 @@ def killed(cluster: Cluster, node: GaleraNode) -> Iterator[None]:
 @contextmanager
 def frozen(cluster: Cluster, node: GaleraNode) -> Iterator[None]:
     node.freeze()
-    yield
-    node.thaw()
+    try:
+        yield
+    finally:
+        node.thaw()
 
 
 def cut(cluster: Cluster, node: GaleraNode) -> AbstractContextManager[None]:
@@ -251,10 +255,8 @@ def uncounted(cluster: Cluster, shop: int) -> dict[str, int]:
 
 
 def tell(what: str, *writers: Writer, missing: int, more: str = "") -> None:
-    acknowledged, failed = (
-        sum(len(part) for part in parts)
-        for parts in zip(*((writer.acknowledged, writer.failed) for writer in writers), strict=True)
-    )
+    acknowledged = sum(len(writer.acknowledged) for writer in writers)
+    failed = sum(len(writer.failed) for writer in writers)
     gaps = ", ".join(f"{writer.longest_gap_ms:.0f} ms" for writer in writers)
     measured(f"{what}: {acknowledged} writes acknowledged, {failed} failed, {missing} lost; longest gap {gaps}{more}")
 
