@@ -19,7 +19,7 @@ from healthagent.errors import StartError
 from healthagent.kinds import addresses_overlap
 from healthagent.wire import client_limit
 
-__all__ = ["Listeners", "raise_file_limit"]
+__all__ = ["Listeners", "raise_file_limit", "warn_of_few_files"]
 
 log = logging.getLogger("healthagent.listeners")
 
@@ -143,6 +143,10 @@ def raise_file_limit() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def warn_of_few_files() -> None:
+    """One line in the log where the limit stays so low that a crowd could push out who has just come."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if files < ENOUGH_FILES:
         room = client_limit()
