@@ -17,7 +17,7 @@ from aiohttp import web
 from healthagent.config import AgentPort, Config, Control
 from healthagent.errors import StartError
 from healthagent.kinds import addresses_overlap
-from healthagent.wire import client_limit
+from healthagent.wire import FILE_LIMIT, client_limit
 
 __all__ = ["Listeners", "raise_file_limit", "warn_of_few_files"]
 
@@ -31,7 +31,6 @@ ACCEPT_BATCH = 32
 # to 6 MiB for who sends on and on (tcp_rmem).
 SOCKET_BUFFER = 65536
 SHUTDOWN_SECONDS = 1.0
-FILE_LIMIT = 16384  # a crowd that takes its share of them costs about 60 MB
 ENOUGH_FILES = 8192  # for 2,000 clients of each kind
 
 Place = tuple[str, int] | AgentPort | Path

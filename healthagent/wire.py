@@ -18,7 +18,7 @@ from aiohttp import web
 
 from healthagent import preface
 
-__all__ = ["Connection", "Server", "client_limit"]
+__all__ = ["FILE_LIMIT", "Connection", "Server", "client_limit"]
 
 log = logging.getLogger("healthagent.web")
 
@@ -33,6 +33,7 @@ HEADERS_LIMIT = 100
 # closed: without a file left asyncio accepts nobody for a second, and the database would look as if it were away
 OWN_FILES = 96
 LEAST_CLIENTS = 8
+FILE_LIMIT = 16384  # no more are used, whatever the limit is: a crowd of as many clients costs about 60 MB
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 5.6.2
 # RFC 9112: request line, header lines, an empty one. No folding, no bare LF, nothing before a colon.
 HEAD = re.compile(rb"(" + TOKEN + rb") ([!-~]+)( HTTP/1\.[01]\r\n)((?:" + TOKEN + rb":[^\r\n\0]*\r\n)*\r\n)")
@@ -238,4 +239,5 @@ def origin_form(target: bytes) -> bytes | None:
 
 def client_limit() -> int:
     """Half of the files that are not our own: a new client always finds room, the oldest one makes it."""
-    return max(LEAST_CLIENTS, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OWN_FILES) // 2)
+    files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], FILE_LIMIT)
+    return max(LEAST_CLIENTS, (files - OWN_FILES) // 2)
