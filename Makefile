@@ -8,8 +8,6 @@ export PYTHON
 
 BIN := .venv/bin
 FAST_TESTS := tests/unit tests/property tests/component tests/examples tests/recorded
-# As root the tests with real servers run in namespaces of their own; elsewhere they skip (or fail, where CI=true).
-ENTER := $(if $(filter 0,$(shell id -u)),lab/enter)
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -19,7 +17,7 @@ demo: packages .venv/run  ## a real Galera cluster, agents, HAProxy and a tour; 
 
 test: optional-packages lint unit integration  ## everything: linters, then all tests, those with real servers too
 
-fast: lint unit  ## linters and the tests that need no database: no packages, under a minute
+fast: lint unit  ## linters and the tests that need no database: no packages, about a minute
 
 lint: .venv/test  ## ruff and mypy
 	$(BIN)/ruff check
@@ -29,11 +27,12 @@ lint: .venv/test  ## ruff and mypy
 unit: .venv/test
 	$(BIN)/pytest -q $(FAST_TESTS)
 
+# As root they run in namespaces of their own; elsewhere they skip (or fail, where CI=true).
 integration: .venv/test
-	$(ENTER) $(BIN)/pytest tests/integration
+	$(BIN)/python -m tools.side_by_side
 
 matrix: packages .venv/test  ## the tests with real servers again, on MariaDB 11.8 of Debian 13
-	LAB_ROOT="$$(tools/install trixie)" lab/enter $(BIN)/pytest tests/integration
+	LAB_ROOT="$$(tools/install trixie)" $(BIN)/python -m tools.side_by_side
 
 bench: .venv/test  ## what one probe costs between the rows and the answers, and whether anything grows
 	$(BIN)/python -m benchmarks.core

@@ -17,17 +17,21 @@ from aiohttp import web
 from healthagent.config import AgentPort, Config, Control
 from healthagent.errors import StartError
 from healthagent.kinds import addresses_overlap
+from healthagent.wire import FILE_LIMIT, client_limit
 
-__all__ = ["Listeners", "raise_file_limit"]
+__all__ = ["Listeners", "raise_file_limit", "warn_of_few_files"]
 
 log = logging.getLogger("healthagent.listeners")
 
 DEFAULT_GROUP = "healthagent"
-BACKLOG = 1024
-# asyncio accepts as many at once as its backlog says, before a single one of them can be counted or ended
+# of net.core.somaxconn, by default; a check whose connection finds no place there comes a second too late
+BACKLOG = 4096
 ACCEPT_BATCH = 32
+# Bytes, in each direction. The kernel would keep up to 4 MiB for who asks on and on and never reads (tcp_wmem), and up
+# to 6 MiB for who sends on and on (tcp_rmem).
+SOCKET_BUFFER = 65536
 SHUTDOWN_SECONDS = 1.0
-FILE_LIMIT = 65536
+ENOUGH_FILES = 8192  # for 2,000 clients of each kind
 
 Place = tuple[str, int] | AgentPort | Path
 
@@ -103,7 +107,7 @@ class Listeners:
 
     async def _start_agent(self, listener: socket.socket, place: AgentPort) -> Listener:
         factory = self._make_agent(place.role)
-        server = await asyncio.get_running_loop().create_server(factory, sock=listener, backlog=ACCEPT_BATCH)
+        server = await asyncio.get_running_loop().create_server(factory, sock=listener, backlog=_accept_batch())
 
         async def close() -> None:
             server.close()  # what is connected ends by itself, within its deadline
@@ -117,11 +121,18 @@ class Listeners:
         )
         await runner.setup()
         try:
-            await web.SockSite(runner, listener, backlog=ACCEPT_BATCH).start()
+            await web.SockSite(runner, listener, backlog=_accept_batch()).start()
         except OSError:
             await runner.cleanup()
             raise
         return Listener(runner.cleanup, _inode(place) if isinstance(place, Path) else None)
+
+
+def _accept_batch() -> int:
+    """asyncio accepts as many at once as its backlog says, before a single one of them can be counted or ended: few
+    where files are few.
+    """
+    return max(1, min(ACCEPT_BATCH, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 64))
 
 
 def raise_file_limit() -> None:
@@ -133,12 +144,28 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def warn_of_few_files() -> None:
+    """One line in the log where the limit stays so low that a crowd could push out who has just come."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files < ENOUGH_FILES:
+        room = client_limit()
+        log.warning(
+            "only %d files may be open: room for %d clients over HTTP and %d over agent-check, then the oldest goes; "
+            "a higher hard limit (systemd: LimitNOFILE) makes room for more",
+            files,
+            room,
+            room // 2,
+        )
+
+
 def _tcp_socket(place: tuple[str, int] | AgentPort) -> socket.socket:
     """The host is an address, not a name (the configuration sees to that): nothing here asks a name server."""
     host, port = _address(place)
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            listener.setsockopt(socket.SOL_SOCKET, buffer, SOCKET_BUFFER)
         if listener.family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((host, port))

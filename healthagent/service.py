@@ -10,7 +10,7 @@ from healthagent import __version__, logs
 from healthagent.agentcheck import AgentCheck
 from healthagent.config import Config
 from healthagent.errors import ConfigError, HealthagentError, StartError
-from healthagent.listeners import Listeners, raise_file_limit
+from healthagent.listeners import Listeners, raise_file_limit, warn_of_few_files
 from healthagent.monitor import Monitor
 from healthagent.pin import Keeper, PinFile
 from healthagent.web import Web
@@ -54,6 +54,7 @@ class Service:
         try:
             await self._listeners.adopt(self._config)
             self._greet()
+            warn_of_few_files()
             await self._watch(stop, reload)
             log.info("stopped")
         finally:

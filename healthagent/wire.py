@@ -18,7 +18,7 @@ from aiohttp import web
 
 from healthagent import preface
 
-__all__ = ["Connection", "Server", "client_limit"]
+__all__ = ["FILE_LIMIT", "Connection", "Server", "client_limit"]
 
 log = logging.getLogger("healthagent.web")
 
@@ -26,9 +26,14 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
-REQUEST_SECONDS = 10.0  # from the connection, or from the last answer, until the next answer has been sent
+REQUEST_SECONDS = 5.0  # from the connection, or from the last answer, until the next answer has been sent
 HEAD_LIMIT = 16384
 HEADERS_LIMIT = 100
+# for the database, /proc, listeners and log, and for clients that are accepted and not yet counted, or gone and not yet
+# closed: without a file left asyncio accepts nobody for a second, and the database would look as if it were away
+OWN_FILES = 96
+LEAST_CLIENTS = 8
+FILE_LIMIT = 16384  # no more are used, whatever the limit is: a crowd of as many clients costs about 60 MB
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 5.6.2
 # RFC 9112: request line, header lines, an empty one. No folding, no bare LF, nothing before a colon.
 HEAD = re.compile(rb"(" + TOKEN + rb") ([!-~]+)( HTTP/1\.[01]\r\n)((?:" + TOKEN + rb":[^\r\n\0]*\r\n)*\r\n)")
@@ -148,6 +153,11 @@ class Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """aiohttp 3.8 trips over a client that is gone before its request is looked at: nothing to tell."""
+        if self.transport is not None:
+            super().log_exception(*args, **kw)
+
     def give_up(self) -> None:
         """Ends the connection without a word."""
         self._clients.pop(self, None)
@@ -228,5 +238,6 @@ def origin_form(target: bytes) -> bytes | None:
 
 
 def client_limit() -> int:
-    """Half of the files that this process may open: a new client always finds room, the oldest one makes it."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+    """Half of the files that are not our own: a new client always finds room, the oldest one makes it."""
+    files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], FILE_LIMIT)
+    return max(LEAST_CLIENTS, (files - OWN_FILES) // 2)

@@ -8,7 +8,7 @@ from lab.mariadb import MariaDB
 from lab.network import cut_off
 from lab.process import LabError, Process, lab_dir, wait_until
 from lab.replication import Pair
-from lab.writers import Writer
+from lab.writers import Writer, seconds_apart
 
 __all__ = [
     "Agent",
@@ -24,5 +24,6 @@ __all__ = [
     "Writer",
     "cut_off",
     "lab_dir",
+    "seconds_apart",
     "wait_until",
 ]

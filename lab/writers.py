@@ -3,7 +3,7 @@
 import threading
 import time
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +27,15 @@ class Failed:
     seq: int
     at: float
     error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Writes that the same server acknowledged, one after the other: the first at `since`, the last at `until`."""
+
+    server: str
+    since: float
+    until: float
 
 
 class Writer:
@@ -104,9 +113,22 @@ class Writer:
         """Who acknowledged writes."""
         return frozenset(write.server for write in tuple(self.acknowledged))
 
+    @property
+    def runs(self) -> list[Run]:
+        """The servers in the order in which they took the writes."""
+        return [
+            Run(server=server, since=writes[0].at, until=writes[-1].at)
+            for server, run in groupby(tuple(self.acknowledged), key=lambda write: write.server)
+            if (writes := list(run))
+        ]
+
     def verify(self, node: MariaDB) -> list[int]:
-        """The lost writes: seqs that were acknowledged and are not on the node."""
-        rows = node.rows("SELECT seq FROM shop.orders WHERE client = %s", [self.client])
+        """The lost writes: seqs that were acknowledged and are not on the node, once it has applied all that is
+        committed by now.
+        """
+        with node.client() as session:
+            sql.execute(session, "SET SESSION wsrep_sync_wait = 1")  # without Galera it is there and does nothing
+            rows = sql.rows(session, "SELECT seq FROM shop.orders WHERE client = %s", [self.client])
         present = {row["seq"] for row in rows}
         return [write.seq for write in tuple(self.acknowledged) if write.seq not in present]
 
@@ -117,3 +139,14 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def seconds_apart(one: Writer, other: Writer) -> float:
+    """How long two clients wrote to different servers at the same time: as far as such runs of theirs overlap."""
+    overlaps = (
+        min(run.until, another.until) - max(run.since, another.since)
+        for run in one.runs
+        for another in other.runs
+        if run.server != another.server
+    )
+    return sum(overlap for overlap in overlaps if overlap > 0)

@@ -8,7 +8,7 @@ import pytest
 from lab import Agent, Galera, GaleraNode, Pair
 from lab.agent import HTTP_PORT
 from tests.binaries import need
-from tests.integration.expect import FIGURES, replicating, up_everywhere
+from tests.integration.expect import replicating, up_everywhere
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,13 +20,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "/integration/" in str(item.path):
             item.add_marker(pytest.mark.skip(reason="needs lab/enter: use `make test`"))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if FIGURES:
-        terminalreporter.section("measured")
-    for figure in FIGURES:
-        terminalreporter.write_line(figure)
 
 
 class Cluster:

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lab import Agent, LabError, wait_until
-
-# Shown at the end of the test run: what was measured, for people.
-FIGURES: list[str] = []
+from tests.figures import measured as measured
 
 ROLES = ("any", "writer", "reader")
 
@@ -111,7 +109,3 @@ def gate(agent: Agent, role: str, name: str) -> dict[str, Any]:
     """What /why says of that gate of the role."""
     gates: list[dict[str, Any]] = agent.get(f"/why?role={role}").json()
     return next(gate for gate in gates if gate.get("gate") == name)
-
-
-def measured(text: str) -> None:
-    FIGURES.append(text)

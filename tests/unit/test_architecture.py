@@ -62,7 +62,7 @@ DOORS: dict[str, set[str]] = {
     "wire": {"preface"},
     "web": {"__init__", "balancers", "board", "clock", "decide", "model", "policy", "question", "render", "wire"},
     "agentcheck": {"board", "model", "policy", "reasons", "render", "wire"},
-    "listeners": {"config", "errors", "kinds"},
+    "listeners": {"config", "errors", "kinds", "wire"},
     "service": {"__init__", "agentcheck", "config", "errors", "listeners", "logs", "monitor", "pin", "web"},
     "client": {"errors"},
     "asking": {"client", "document", "errors"},
