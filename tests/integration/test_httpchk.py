@@ -65,23 +65,25 @@ def configuration() -> str:
 
 
 class Recorder(socketserver.ThreadingTCPServer):
-    """The agent of n2: `heard` has the requests of all checks."""
+    """The agent of n2, by HTTP or by agent-check: `heard` has what checks have sent, up to `end`."""
 
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(
+        self, port: int = AGENT_PORT, end: bytes = b"\r\n\r\n", says: bytes = b"HTTP/1.0 200 OK\r\n\r\nOK writer\n"
+    ) -> None:
         heard = self.heard = set[bytes]()
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 sent = b""
-                while b"\r\n\r\n" not in sent.removeprefix(SIGNATURE):
+                while end not in sent.removeprefix(SIGNATURE):
                     sent += self.request.recv(4096)
                 heard.add(sent)
-                self.request.sendall(b"HTTP/1.0 200 OK\r\n\r\nOK writer\n")
+                self.request.sendall(says)
 
-        super().__init__((RECORDER, AGENT_PORT), Handler)
+        super().__init__((RECORDER, port), Handler)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -172,6 +174,21 @@ def test_what_haproxy_sends(program: list[str | Path]) -> None:
     assert [(text.split(b" ")[1], b"\r\nGET /writer" in text) for text in texts] == [(b"TCP4", True)]
     binaries = [sent for sent in recorder.heard if sent.startswith(SIGNATURE)]
     assert {(sent[12], b"GET /writer" in sent) for sent in binaries} == {(0x20, True)}, "LOCAL"
+
+
+def test_agent_checks_carry_no_preface(program: list[str | Path]) -> None:
+    """So the agent takes none on those ports, whatever is set for the connections of clients and for httpchk."""
+    need("haproxy")
+    recorder = Recorder(9202, b"\n", b"up 50%\n")
+    agent_check = 'agent-check agent-port 9202 agent-inter 100ms agent-send "reader\\n" weight 100'
+    backend = f"backend b\n    server n2 {RECORDER}:3306 send-proxy-v2 check-send-proxy {agent_check}\n"
+    with HAProxy(DEFAULTS + backend, program=program) as balancer:
+        try:
+            balancer.start()
+            balancer.wait_until(lambda: balancer.server("b", "n2")["weight"] == "50", 3, "an answer")
+        finally:
+            recorder.close()
+    assert recorder.heard == {b"reader\n"}
 
 
 def test_state_shows_what_haproxy_thinks(program: list[str | Path], agent: Agent, node: GaleraNode) -> None:

@@ -351,6 +351,24 @@ def test_one_flapping_gate_turns_at_most_a_few_times_in_ten_minutes(gaps: list[f
     assert rises <= 8
 
 
+# --- draining -------------------------------------------------------------------------------------------------------
+
+
+@given(POLICIES, STEPS)
+def test_a_drain_turns_up_into_drain_and_nothing_else(policy: Policy, steps: list[tuple[Snapshot, float]]) -> None:
+    own, *others = policy.roles
+    plain, drained = (Agent(replace(policy, roles=(replace(own, drain=drain), *others))) for drain in (False, True))
+    for what, after in steps:
+        before, now = plain.sees(what, after=after).publication, drained.sees(what, after=after).publication
+        was, told = before.verdicts[own.name], now.verdicts[own.name]
+        if was.status is Status.UP:
+            assert (told.status, told.weight) == (Status.DRAIN, 0)
+            assert told.reasons == (Reason.DRAINING, *was.reasons)
+        else:
+            assert replace(told, since_wall=was.since_wall) == was
+        assert all(now.verdicts[role.name] == before.verdicts[role.name] for role in others)
+
+
 # --- one verdict, one answer ----------------------------------------------------------------------------------------
 
 VERDICTS = st.builds(
