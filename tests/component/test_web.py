@@ -755,6 +755,20 @@ def test_a_check_that_ends_in_rst_leaves_no_trace(sent: bytes) -> None:
     talk(work)
 
 
+def test_what_aiohttp_says_of_a_client_that_is_gone_is_not_told() -> None:
+    """3.8 asserts that a connection still is one when it looks at its request, a moment after it came."""
+
+    async def work(client: Client) -> None:
+        async def handler(request: web.BaseRequest) -> web.StreamResponse:
+            raise AssertionError
+
+        connection = wire.Server(handler, {})()
+        assert connection.transport is None
+        connection.log_exception("Unhandled exception")
+
+    talk(work)
+
+
 def test_the_unix_socket_answers_like_tcp(tmp_path: Path) -> None:
     async def main() -> None:
         agent = healthy(READ_ONLY)
