@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from healthagent import __version__, asking
+from healthagent import __version__, asking, checking
 from healthagent.document import DEFAULT_PATH, default_path
 from healthagent.errors import ConfigError, HealthagentError, UnreachableError
 
@@ -35,6 +35,7 @@ examples:
   healthagent config check FILE        everything that is wrong, with line and path
   healthagent config show              the effective settings, secrets hidden
   healthagent serve                    the daemon; then: curl -i http://127.0.0.1:9200/writer
+  healthagent check writer             up or not, by its exit status; for keepalived and scripts
   healthagent why writer               every gate of the role, as the daemon sees it
   healthagent ack                      what the daemon held against the node has been seen to
 
@@ -50,10 +51,13 @@ def main(argv: list[str] | None = None) -> int:
 
     0 well, 1 down or could not start, 2 usage or configuration, 3 no daemon answers.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if checking.asked(argv):
+        return checking.main(argv)
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.socket is not None and arguments.run not in (asking.why, asking.ack):
-        parser.error("--socket is for the commands that ask the daemon: why, ack")
+        parser.error("--socket is for the commands that ask the daemon: check, why, ack")
     try:
         status = int(arguments.run(arguments))
         sys.stdout.flush()
@@ -99,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("--json", action="store_true", help="the whole answer as JSON")
     probe.set_defaults(run=_probe)
 
+    commands.add_parser("check", help="ask the daemon whether a role is up: see `healthagent check --help`")
     why = commands.add_parser("why", parents=[asks], help="ask the daemon for every gate of a role")
     why.add_argument("role", metavar="ROLE", help="any, writer, reader, replica, synced, candidate, or one of your own")
     why.add_argument("--json", action="store_true", help="the answer as the daemon gives it")

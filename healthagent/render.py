@@ -10,7 +10,16 @@ from healthagent.facts import Position, Replication, Snapshot
 from healthagent.model import Factors, GateReport, Publication, Status, Verdict
 from healthagent.reasons import STATE_TEXT
 
-__all__ = ["Answer", "agent_line", "refusal", "role_answers", "state_document", "text_line", "why_document"]
+__all__ = [
+    "Answer",
+    "agent_line",
+    "refusal",
+    "role_answers",
+    "state_document",
+    "text_line",
+    "track_value",
+    "why_document",
+]
 
 JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
 CODES = {Status.UP: 200, Status.DRAIN: 503, Status.DOWN: 503}
@@ -34,6 +43,7 @@ def role_answers(verdict: Verdict) -> dict[str, Answer]:
         "Cache-Control": "no-store",
         "X-Healthagent-State": verdict.state.word,
         "X-Healthagent-Role": verdict.role,
+        "X-Healthagent-Verdict": verdict.status.value,
         "X-Healthagent-Weight": str(verdict.weight),
         "X-Healthagent-Reasons": _reasons(verdict),
     }
@@ -63,6 +73,11 @@ def agent_line(verdict: Verdict, *, admin_words: bool) -> str:
     if verdict.status is Status.DRAIN:
         return "up drain" if admin_words else "up 0%"
     return f"down{ready} #{verdict.reasons[0].word}"
+
+
+def track_value(verdict: Verdict | None, *, up: int, down: int) -> int:
+    """What keepalived reads: `up` of an up verdict alone, since an address is here or elsewhere and cannot drain."""
+    return up if verdict is not None and verdict.status is Status.UP else down
 
 
 def verdict_document(verdict: Verdict) -> dict[str, Any]:
