@@ -78,6 +78,14 @@ class Host(Closing):
                 found.append((at, not event.startswith("Deleted ")))
         return found
 
+    def changed(self, address: str, *, came: bool, since: float, timeout: float = 10) -> float:
+        """Waits until the address has come, or gone, after `since`; when that was."""
+
+        def found() -> float | None:
+            return next((at for at, coming in self.changes(address) if coming is came and at >= since), None)
+
+        return wait_until(found, timeout, f"{address} {'comes to' if came else 'leaves'} {self.name}")
+
     def close(self) -> None:
         if self._monitor is not None:
             self._monitor.close()
