@@ -40,9 +40,12 @@ def track_files(value: Any) -> tuple[TrackFile, ...]:
 
 
 def _track_file(entry: Any) -> TrackFile:
-    if not isinstance(entry, dict) or set(entry) != set(KEYS):
-        keys = f", not {', '.join(map(str, entry))}" if isinstance(entry, dict) else ""
-        raise ValueError(f"must be a mapping with {', '.join(KEYS)}{keys}")
+    if not isinstance(entry, dict):
+        raise ValueError(f"must be a mapping with {', '.join(KEYS)}")
+    missing, unknown = [key for key in KEYS if key not in entry], [str(key) for key in entry if key not in KEYS]
+    if missing or unknown:
+        wrong = f"missing: {', '.join(missing)}" if missing else f"unknown: {', '.join(unknown)}"
+        raise ValueError(f"must be a mapping with {', '.join(KEYS)}; {wrong}")
     if not isinstance(entry["role"], str):
         raise ValueError(f"role {shown(entry['role'])}: must be the name of a role")
     up, down = (_value(entry, key) for key in ("up", "down"))

@@ -75,6 +75,10 @@ class File:
             self.wanted = self.down
             self.settle()
 
+    def holds_up(self) -> bool:
+        """Something else than `down` is there, as far as one knows."""
+        return self.wanted != self.down or (self.failed and _identity(self.path) is not None)
+
     def taken(self) -> bool:
         """Another file is there than the one that was left: a writer replaces the file, whatever its value."""
         found = _identity(self.path)
@@ -194,8 +198,7 @@ def follow(files: dict[bytes, File]) -> float:
 
 def outlive(held: Iterable[File], until: float) -> None:
     """Without an agent: `down` when its last word is too old, into what nobody has taken over."""
-    while held := [file for file in held if file.wanted != file.down or file.failed]:
-        held = [file for file in held if not file.taken()]
+    while held := [file for file in held if file.holds_up() and not file.taken()]:
         if now() >= until:
             for file in held:
                 file.release()
