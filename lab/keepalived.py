@@ -9,7 +9,12 @@ from typing import Self
 from lab.hosts import Host
 from lab.process import Process, lab_dir, wait_until
 
-STATES = {"Entering BACKUP STATE": "BACKUP", "Entering MASTER STATE": "MASTER", "Entering FAULT STATE": "FAULT"}
+STATES = {
+    "Entering BACKUP STATE": "BACKUP",
+    "Entering MASTER STATE": "MASTER",
+    "Entering FAULT STATE": "FAULT",
+    ") entering FAULT state\n": "FAULT",  # as it starts; with a reason behind it in a line of its own
+}
 PROGRAM: tuple[str | Path, ...] = ("/usr/sbin/keepalived",)
 
 
@@ -52,7 +57,11 @@ class Keepalived(Process):
 
     def states(self) -> list[str]:
         """The states that its instances have entered, the oldest first."""
-        return [state for line in self.log_lines() for mark, state in STATES.items() if mark in line]
+        return [state for line in self.log_lines() for mark, state in STATES.items() if mark in f"{line}\n"]
+
+    def said(self, text: str) -> bool:
+        """Whether the text stands in a line of its log."""
+        return any(text in line for line in self.log_lines())
 
     def reload(self) -> None:
         """SIGHUP; returns when the file has been read."""

@@ -337,6 +337,21 @@ def test_readers_of_an_agent_that_is_frozen_or_killed(reader: Pair) -> None:
     reader.moves("agent killed (reader)", reader.master.agent.kill)
 
 
+# --- fence.conf -----------------------------------------------------------------------------------------------------
+
+
+def test_a_fence_that_hears_nothing_fails_closed(nodes: tuple[Node, Node]) -> None:
+    """The kernel tells of processes in its first network namespace only. Elsewhere, as here and in most containers,
+    nothing seems to run, so the fence holds its node in FAULT.
+    """
+    with nodes[0].keepalived("fence") as daemon:
+        daemon.start()
+        daemon.wait_until(lambda: daemon.said("entering FAULT state (tracked process agent_runs"), 5, "FAULT")
+        assert daemon.said("Failed to set/clear process event listen")
+        assert daemon.said("entering FAULT state (tracked process mariadb_runs"), "though it runs"
+        assert not nodes[0].host.has(WRITER_VIP)
+
+
 # --- haproxy-vip.conf -----------------------------------------------------------------------------------------------
 
 ALIVE = """
@@ -366,7 +381,7 @@ class Balancer(HAProxy):
 
 
 def test_the_address_in_front_of_two_haproxys(cable: Cable) -> None:
-    """Without track_process: the kernel tells of processes in its first network namespace only."""
+    """Without track_process: see test_a_fence_that_hears_nothing_fails_closed."""
     need("haproxy", "curl")
     text = (EXAMPLES / "haproxy-vip.conf").read_text()
     untracked = re.sub(r"^    track_process \{.*?^    \}\n", "", text, flags=re.DOTALL | re.MULTILINE)
