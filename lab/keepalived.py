@@ -8,14 +8,20 @@ from typing import Self
 
 from lab.hosts import Host
 from lab.process import Process, lab_dir, wait_until
+from lab.tree import of_tree
 
 STATES = {
     "Entering BACKUP STATE": "BACKUP",
     "Entering MASTER STATE": "MASTER",
     "Entering FAULT STATE": "FAULT",
-    ") entering FAULT state\n": "FAULT",  # as it starts; with a reason behind it in a line of its own
 }
 PROGRAM: tuple[str | Path, ...] = ("/usr/sbin/keepalived",)
+
+
+def program_of(tree: Path) -> list[str | Path]:
+    """The keepalived of another Debian's tree, with the directory that Debian 13's reads its build options from."""
+    bind = 'mount --bind "$0" /etc/keepalived && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", bind, tree / "etc/keepalived", *of_tree(tree, "usr/sbin/keepalived")]
 
 
 def adapted(example: Path, replacements: Mapping[str, str]) -> str:
@@ -48,16 +54,18 @@ class Keepalived(Process):
         super().__init__(host.inside(*self._command, *options), log=self.directory / "log")
 
     def start(self, *arguments: str) -> Self:
-        """Returns when all of its instances are BACKUP, MASTER or in FAULT."""
-        told = len(self.states())
+        """Returns when it has taken its configuration and begun."""
+        told = self._begun()
         super().start(*arguments)
-        instances = sum(line.startswith("vrrp_instance ") for line in self.file.read_text().splitlines())
-        self.wait_until(lambda: len(self.states()) >= told + instances, 10, "has begun")
+        self.wait_until(lambda: self._begun() > told, 10, "has begun")
         return self
+
+    def _begun(self) -> int:
+        return sum("Startup complete" in line for line in self.log_lines())
 
     def states(self) -> list[str]:
         """The states that its instances have entered, the oldest first."""
-        return [state for line in self.log_lines() for mark, state in STATES.items() if mark in f"{line}\n"]
+        return [state for line in self.log_lines() for mark, state in STATES.items() if mark in line]
 
     def said(self, text: str) -> bool:
         """Whether the text stands in a line of its log."""

@@ -82,7 +82,7 @@ def becomes(path: Path, value: str, seconds: float = 10) -> float:
     limit = time.monotonic() + seconds
     while not path.exists() or path.read_text() != f"{value}\n":
         assert time.monotonic() < limit, f"{path} does not become {value}"
-        time.sleep(0.005)
+        time.sleep(0.0002)
     return time.monotonic()
 
 

@@ -48,6 +48,7 @@ def test_the_example_configuration_is_valid(tmp_path: Path) -> None:
 
 
 COMMANDS = ["serve", "probe [--json]", "why ROLE [--json]", "ack [--cluster]", "config check [FILE]", "config show"]
+COMMANDS += ["check ROLE [--max-lag 5s] [--weight]"]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "sql grants"])
