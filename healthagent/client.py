@@ -1,11 +1,11 @@
 """Asks the running agent by its control socket.
 
 By a socket and a few lines: `check` is run every second, and loading http.client takes longer than all that it does.
+So does `socket`, of which nothing is used but the class of the interpreter that it is built on.
 """
 
-import contextlib
-import socket
 import time
+from _socket import AF_UNIX, SOCK_STREAM, socket
 
 __all__ = ["TIMEOUT_SECONDS", "NoAnswerError", "Reply", "ask"]
 
@@ -50,7 +50,8 @@ def _exchange(path: str, request: bytes, seconds: float) -> bytes:
     """The bytes of a whole answer, or of what has come when the connection ends."""
     deadline = time.monotonic() + seconds
     received = bytearray()
-    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as connection:
+    connection = socket(AF_UNIX, SOCK_STREAM)
+    try:
         connection.settimeout(seconds)
         connection.connect(path)
         connection.sendall(request)
@@ -63,6 +64,8 @@ def _exchange(path: str, request: bytes, seconds: float) -> bytes:
             received += data
             if not data or _complete(received):
                 break
+    finally:
+        connection.close()
     return bytes(received)
 
 
