@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from healthagent import __version__
 from tests.component.test_service import Daemon, wait
 
 
@@ -95,7 +96,7 @@ def test_a_reload_takes_up_new_files_and_lets_go_of_old_ones(daemon: Daemon, tmp
     wait(lambda: len(writers(daemon)) == 1, "one writer")
     old.unlink()
     daemon.signal(signal.SIGHUP)
-    wait(lambda: daemon.said().count(" reloaded: ") == 2, "reloaded")
+    wait(lambda: daemon.said().count(f"healthagent {__version__} reloaded: ") == 2, "reloaded")
     assert not old.exists(), "nobody writes it any more"
 
 
