@@ -69,6 +69,7 @@ class Tracker:
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
+        self._files = ()
 
     def _tell(self) -> None:
         """Tells the writers what the board says, and until when; for the board to call, so quick."""
@@ -116,7 +117,11 @@ class Writer:
             self._channel = None
 
     def _start(self) -> bool:
-        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:  # no file to be had
+            self._complain(f"cannot be started: {error.strerror}")
+            return False
         ours.setblocking(False)
         # until it can handle them itself: one that is killed as it starts would leave a file as it is
         before = signal.pthread_sigmask(signal.SIG_BLOCK, trackwriter.SIGNALS)

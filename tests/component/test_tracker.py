@@ -1,8 +1,11 @@
 """The agent's side of the track files: what the board says is in them at once, and for no longer than it stands."""
 
 import asyncio
+import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from healthagent import clock
 from healthagent.board import Board
@@ -81,3 +84,29 @@ def test_before_the_first_sample_a_file_is_kept_but_not_for_ever(tmp_path: Path)
         tracker.close()
 
     asyncio.run(run())
+
+
+def test_a_writer_that_cannot_be_started_is_told_once_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "alive"
+
+    async def run() -> None:
+        board = Board(Agent().publication, LONG)
+        tracker = Tracker(board)
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "executable", "/nowhere/python")
+            tracker.adopt((TrackFile(role="any", path=path, up=1, down=0),), LONG)
+            publish(board, healthy().publication)
+        assert not path.exists()
+        publish(board, healthy().publication)
+        becomes(path, "1")
+        tracker.close()
+        publish(board, healthy().publication)
+
+    asyncio.run(run())
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message == (
+        f"the process that writes track files in {tmp_path} cannot be started: No such file or directory;"
+        " it is started again"
+    )

@@ -7,9 +7,11 @@ import yaml
 
 from healthagent import config, table
 from healthagent.agentcheck import LINE_LIMIT, LINE_SECONDS, LINGER_SECONDS
+from healthagent.checking import DEADLINE_SECONDS
 from healthagent.policy import Base
 from healthagent.reasons import Gate
 from healthagent.schema import IGNORABLE
+from healthagent.trackwriter import BEAT_SECONDS
 from healthagent.web import ALIASES
 from tools.docs import DOCS, rendered
 
@@ -70,4 +72,10 @@ def test_what_may_be_ignored_is_documented() -> None:
 def test_the_limits_of_agent_check_are_documented() -> None:
     text = (DOCS / "haproxy-agent-check.md").read_text("utf-8")
     for said in (f"{LINE_LIMIT} bytes", f"after {LINE_SECONDS:g} s", f"{LINGER_SECONDS:g} s to read its answer"):
+        assert said in text
+
+
+def test_the_limits_of_track_files_and_of_check_are_documented() -> None:
+    text = (DOCS / "keepalived.md").read_text("utf-8")
+    for said in (f"written again within {BEAT_SECONDS:g} s", f"takes no longer than {DEADLINE_SECONDS:g} s"):
         assert said in text
