@@ -52,6 +52,7 @@ class Keepalived(Process):
         self._command = [*program, f"--use-file={self.file}", f"--config-id={identity}"]
         options = ["--dont-fork", "--log-console", "--log-detail", "--vrrp", *pids]
         super().__init__(host.inside(*self._command, *options), log=self.directory / "log")
+        self.log.unlink(missing_ok=True)  # of another one with this name
 
     def start(self, *arguments: str) -> Self:
         """Returns when it has taken its configuration and begun."""
