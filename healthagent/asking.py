@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
-from healthagent.client import Reply, ask
+from healthagent.client import NoAnswerError, Reply, ask
 from healthagent.document import control_socket, default_path
-from healthagent.errors import HealthagentError
+from healthagent.errors import HealthagentError, UnreachableError
 
 __all__ = ["ack", "why"]
 
@@ -49,7 +49,10 @@ def ack(arguments: Namespace) -> int:
 def _ask(arguments: Namespace, target: str, *, method: str = "GET") -> Reply:
     """The daemon's answer, of 200 or 400. HealthagentError for what else it says."""
     path = arguments.socket or control_socket(arguments.config or default_path())
-    reply = ask(path, target, method=method)
+    try:
+        reply = ask(str(path), target, method=method)
+    except NoAnswerError as error:
+        raise UnreachableError(str(error)) from error
     if reply.code not in (200, BAD_REQUEST):
         raise HealthagentError(f"{path}: the agent answers {reply.code}: {_line(reply.body)}")
     return reply

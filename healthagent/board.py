@@ -14,11 +14,18 @@ class Board:
 
     def __init__(self, publication: Publication, max_age_seconds: float, clock: Callable[[], float] = now):
         self._clock = clock
+        self._followers: list[Callable[[], None]] = []
         self.publish(publication, max_age_seconds)
 
     def publish(self, publication: Publication, max_age_seconds: float) -> None:
         self._publication, self._told, self._max_age = publication, publication, max_age_seconds
         self._valid_until = valid_until(publication, max_age_seconds)
+        for follower in self._followers:
+            follower()
+
+    def follow(self, follower: Callable[[], None]) -> None:
+        """Calls `follower` after each publication; it must be quick and raise nothing."""
+        self._followers.append(follower)
 
     def current(self) -> Publication:
         """What may be told now: verdicts on facts older than max_age have fallen, whatever the monitor does."""
@@ -29,3 +36,8 @@ class Board:
             later = valid_until(self._told, self._max_age)
             self._valid_until = later if later > at else float("inf")
         return self._told
+
+    @property
+    def valid_until(self) -> float:
+        """Until when what current() has told stands, if nothing is published; infinity: for ever."""
+        return self._valid_until

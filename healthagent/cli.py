@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from healthagent import __version__, asking
+from healthagent import __version__, asking, checking
 from healthagent.document import DEFAULT_PATH, default_path
 from healthagent.errors import AskedWrongError, ConfigError, HealthagentError, UnreachableError
 from healthagent.recipe_arguments import add_recipes
@@ -36,6 +36,7 @@ examples:
   healthagent config check FILE        everything that is wrong, with line and path
   healthagent config show              the effective settings, secrets hidden
   healthagent serve                    the daemon; then: curl -i http://127.0.0.1:9200/writer
+  healthagent check writer             up or not, by its exit status; for keepalived and scripts
   healthagent why writer               every gate of the role, as the daemon sees it
   healthagent ack                      what the daemon held against the node has been seen to
   healthagent config haproxy           a configuration for HAProxy that fits this cluster; also keepalived, hetzner
@@ -52,10 +53,13 @@ def main(argv: list[str] | None = None) -> int:
 
     0 well, 1 down or could not start, 2 usage or configuration, 3 no daemon answers.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if checking.asked(argv):
+        return checking.main(argv)
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if arguments.socket is not None and not getattr(arguments, "asks", arguments.run in (asking.why, asking.ack)):
-        parser.error("--socket is for the commands that ask the daemon: why, ack, config haproxy|keepalived|hetzner")
+    if arguments.socket is not None and not arguments.asks:
+        parser.error("--socket is for check, why, ack and config haproxy|keepalived|hetzner: they ask the daemon")
     try:
         status = int(arguments.run(arguments))
         sys.stdout.flush()
@@ -88,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.set_defaults(asks=False)
     parser.add_argument("--version", action="version", version=f"healthagent {__version__}")
     parser.add_argument("--config", type=Path, metavar="FILE", help=CONFIG_HELP)
     # the same option behind the command must not wipe out the one before it
@@ -104,13 +109,14 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("--json", action="store_true", help="the whole answer as JSON")
     probe.set_defaults(run=_probe)
 
+    commands.add_parser("check", help="ask the daemon whether a role is up: see `healthagent check --help`")
     why = commands.add_parser("why", parents=[asks], help="ask the daemon for every gate of a role")
     why.add_argument("role", metavar="ROLE", help="any, writer, reader, replica, synced, candidate, or one of your own")
     why.add_argument("--json", action="store_true", help="the answer as the daemon gives it")
-    why.set_defaults(run=asking.why)
+    why.set_defaults(run=asking.why, asks=True)
     ack = commands.add_parser("ack", parents=[asks], help="tell the daemon that a latched reason has been seen to")
     ack.add_argument("--cluster", action="store_true", help="this node is meant to be in another cluster now")
-    ack.set_defaults(run=asking.ack)
+    ack.set_defaults(run=asking.ack, asks=True)
 
     settings = commands.add_parser("config", parents=[common], help="its own and those of balancers").add_subparsers(
         title="commands", metavar="COMMAND", required=True

@@ -1,54 +1,92 @@
-"""Asks the running agent by its control socket, with nothing but the standard library: a command must start fast."""
+"""Asks the running agent by its control socket.
 
-import socket
-from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
-from pathlib import Path
+By a socket and a few lines: `check` is run every second, and loading http.client takes longer than all that it does.
+So does `socket`, of which nothing is used but the class of the interpreter that it is built on.
+"""
 
-from healthagent.errors import UnreachableError
+import time
+from _socket import AF_UNIX, SOCK_STREAM, socket
 
-__all__ = ["Reply", "ask"]
+__all__ = ["TIMEOUT_SECONDS", "NoAnswerError", "Reply", "ask"]
 
 TIMEOUT_SECONDS = 5.0
+ANSWER_LIMIT = 1 << 26  # /state of the largest node has a few hundred KiB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class NoAnswerError(Exception):
+    """Nothing answers, or nothing that is an agent; the text is one line."""
+
+
 class Reply:
-    """What the agent answered: HTTP code and body."""
+    """What the agent answered: HTTP code, headers by name in lower case, body."""
 
-    code: int
-    body: str
+    __slots__ = ("body", "code", "headers")
 
-
-class _Connection(HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+    def __init__(self, code: int, headers: dict[str, str], body: str) -> None:
+        self.code, self.headers, self.body = code, headers, body
 
 
-def ask(path: Path, target: str, *, method: str = "GET") -> Reply:
-    """The answer of the agent behind the socket `path`; UnreachableError, in one line, when none comes in time."""
-    connection = _Connection(path)
+def ask(path: str, target: str, *, method: str = "GET", seconds: float | None = None) -> Reply:
+    """The answer of the agent behind the socket `path`, all of it within so many seconds (TIMEOUT_SECONDS)."""
+    seconds = TIMEOUT_SECONDS if seconds is None else seconds
+    request = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     try:
-        connection.request(method, target)
-        response = connection.getresponse()
-        return Reply(code=response.status, body=response.read().decode("utf-8", "replace"))
+        received = _exchange(path, request.encode("ascii"), seconds)
     except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise UnreachableError(f"{path}: {error.strerror}: is `healthagent serve` running?") from error
+        raise NoAnswerError(f"{path}: {error.strerror}: is `healthagent serve` running?") from error
     except PermissionError as error:
-        raise UnreachableError(f"{path}: {error.strerror}: only root and its group may ask") from error
-    except TimeoutError as error:
-        raise UnreachableError(f"{path}: the agent has not answered for {TIMEOUT_SECONDS:g} s") from error
-    except HTTPException as error:
-        raise UnreachableError(f"{path}: what answers there is no agent ({type(error).__name__})") from error
+        raise NoAnswerError(f"{path}: {error.strerror}: only root and its group may ask") from error
+    except (TimeoutError, BlockingIOError) as error:  # EAGAIN: so many wait already that it takes no more
+        raise NoAnswerError(f"{path}: the agent has not answered for {seconds:g} s") from error
     except OSError as error:  # a path that is too long for a socket has no strerror
-        raise UnreachableError(f"{path}: {error.strerror or error}") from error
+        raise NoAnswerError(f"{path}: {error.strerror or error}") from error
+    reply = _reply(received)
+    if reply is None:
+        raise NoAnswerError(f"{path}: what answers there is no agent")
+    return reply
+
+
+def _exchange(path: str, request: bytes, seconds: float) -> bytes:
+    """The bytes of a whole answer, or of what has come when the connection ends."""
+    deadline = time.monotonic() + seconds
+    received = bytearray()
+    connection = socket(AF_UNIX, SOCK_STREAM)
+    try:
+        connection.settimeout(seconds)
+        connection.connect(path)
+        connection.sendall(request)
+        while len(received) < ANSWER_LIMIT:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            connection.settimeout(left)
+            data = connection.recv(65536)
+            received += data
+            if not data or _complete(received):
+                break
     finally:
         connection.close()
+    return bytes(received)
+
+
+def _complete(received: bytes | bytearray) -> bool:
+    head, found, body = received.partition(b"\r\n\r\n")
+    length = _headers(bytes(head)).get("content-length", "") if found else ""
+    return length.isdigit() and len(body) >= int(length)
+
+
+def _reply(received: bytes) -> Reply | None:
+    """None: it is no HTTP, or not the whole of it."""
+    head, found, body = received.partition(b"\r\n\r\n")
+    version, _, rest = head.partition(b"\r\n")[0].partition(b" ")
+    code, headers = rest[:3], _headers(head)
+    if not found or version not in (b"HTTP/1.1", b"HTTP/1.0") or not code.isdigit() or rest[3:4] not in (b"", b" "):
+        return None
+    if "content-length" in headers and headers["content-length"] != str(len(body)):
+        return None
+    return Reply(int(code), headers, body.decode("utf-8", "replace"))
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    pairs = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
+    return {name.lower(): value.strip() for name, _, value in pairs}

@@ -18,6 +18,7 @@ from healthagent.policy import Policy, Role, Topology
 from healthagent.roles import roles_of, shown_roles
 from healthagent.schema import SECTIONS, TOP_LEVEL, WEIGHTS
 from healthagent.session import Login, Watch
+from healthagent.trackfile import TrackFile
 
 __all__ = ["AgentPort", "Config", "Control", "load", "shown"]
 
@@ -59,6 +60,7 @@ class Config:
     drain_code: int
     agent_ports: tuple[AgentPort, ...]
     admin_words: bool
+    track_files: tuple[TrackFile, ...]
     control: Control
     peers: tuple[str, ...]
     state_dir: Path
@@ -94,6 +96,7 @@ def load(path: Path | None) -> Config:
         document.wrong("probe.heartbeat_write", "needs probe.heartbeat_table: the table to write to")
     _what_roles_need(policy.roles, login, document)
     agent_ports = _agent_ports(policy.roles, document)
+    track_files = _track_files(policy.roles, document)
     if document.problems:
         raise ConfigError(source, tuple(sorted(document.problems, key=lambda problem: problem.line or 0)))
     return Config(
@@ -107,6 +110,7 @@ def load(path: Path | None) -> Config:
         drain_code=settings["http"]["drain_code"],
         agent_ports=agent_ports,
         admin_words=settings["agent_check"]["admin_words"],
+        track_files=track_files,
         control=Control(
             socket=Path(control["socket"]),
             mode=int(control["mode"], 8),
@@ -156,6 +160,16 @@ def _agent_ports(roles: tuple[Role, ...], document: Document) -> tuple[AgentPort
         taken.append((section, host, port))
         found.append(AgentPort(host=host, port=port, role=role))
     return tuple(found)
+
+
+def _track_files(roles: tuple[Role, ...], document: Document) -> tuple[TrackFile, ...]:
+    files: tuple[TrackFile, ...] = document.settings["keepalived"]["track_files"]
+    names = [role.name for role in roles]
+    for file in files:
+        if file.role not in names:
+            says = f"{file.path}: unknown role {worded(file.role)}; roles: {', '.join(names)}"
+            document.wrong("keepalived.track_files", says)
+    return files
 
 
 def _watch(probe: dict[str, Any]) -> Watch:
@@ -265,6 +279,7 @@ def shown(config: Config) -> dict[str, Any]:
             "listen": {_spoken_address(entry.host, entry.port): entry.role for entry in config.agent_ports},
             "admin_words": config.admin_words,
         },
+        "keepalived": {key: item.say(settings["keepalived"][key]) for key, item in SECTIONS["keepalived"].items()},
         "control": {key: value for key, value in settings["control"].items() if value is not None},
         **{key: item.say(settings[key]) for key, item in TOP_LEVEL.items()},
         "log": settings["log"],

@@ -8,11 +8,12 @@ import yaml
 
 from healthagent.errors import ConfigError, Problem
 from healthagent.kinds import shown
+from healthagent.places import CONFIG_FILE
 from healthagent.schema import SECTIONS, TOP_LEVEL, Setting
 
 __all__ = ["DEFAULT_PATH", "Document", "control_socket", "default_path", "read"]
 
-DEFAULT_PATH = Path("/etc/healthagent/healthagent.yaml")
+DEFAULT_PATH = Path(CONFIG_FILE)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 from healthagent import budget, nodes
-from healthagent.client import ask
+from healthagent.client import NoAnswerError, ask
 from healthagent.config import Config, load
 from healthagent.document import default_path
 from healthagent.errors import AskedWrongError, UnreachableError
@@ -158,13 +158,13 @@ def _incoming(arguments: argparse.Namespace, config: Config) -> list[str]:
     """Galera's list of its members, as the daemon or the server has it; a node without quorum has its side alone."""
     path = arguments.socket or config.control.socket
     try:
-        reply = ask(path, "/state")
+        reply = ask(str(path), "/state")
         galera = json.loads(reply.body)["galera"]
         found = (galera["cluster_status"], [str(entry) for entry in galera["incoming_addresses"]]) if galera else None
         who = f"the agent behind {path}"
-    except UnreachableError:
+    except NoAnswerError as error:
         if arguments.socket is not None:
-            raise
+            raise UnreachableError(str(error)) from error
         found, who = asyncio.run(_probed(config)), f"the server behind {config.login.where}"
     except (ValueError, TypeError, KeyError) as error:
         raise UnreachableError(f"{path}: what answers there is no agent, or one of another version") from error

@@ -11,7 +11,16 @@ from healthagent.facts import Position, Replication, Snapshot
 from healthagent.model import Factors, GateReport, Publication, Status, Verdict
 from healthagent.reasons import STATE_TEXT, Reason
 
-__all__ = ["Answer", "agent_line", "refusal", "role_answers", "state_document", "text_line", "why_document"]
+__all__ = [
+    "Answer",
+    "agent_line",
+    "refusal",
+    "role_answers",
+    "state_document",
+    "text_line",
+    "track_value",
+    "why_document",
+]
 
 JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
 OK, UNAVAILABLE = 200, 503
@@ -35,6 +44,7 @@ def role_answers(verdict: Verdict, *, drain_code: int = UNAVAILABLE) -> dict[str
         "Cache-Control": "no-store",
         "X-Healthagent-State": verdict.state.word,
         "X-Healthagent-Role": verdict.role,
+        "X-Healthagent-Verdict": verdict.status.value,
         "X-Healthagent-Weight": str(verdict.weight),
         "X-Healthagent-Reasons": _reasons(verdict),
         "X-Load-Balancing-Endpoint-Weight": str(verdict.weight),  # Google Cloud's name for it, 0 to 1000
@@ -65,6 +75,11 @@ def agent_line(verdict: Verdict, *, admin_words: bool) -> str:
     if verdict.status is Status.DRAIN:
         return "up drain" if admin_words else "up 0%"
     return f"down{ready} #{verdict.reasons[0].word}"
+
+
+def track_value(verdict: Verdict | None, *, up: int, down: int) -> int:
+    """What keepalived reads: `up` of an up verdict alone, since an address is here or elsewhere and cannot drain."""
+    return up if verdict is not None and verdict.status is Status.UP else down
 
 
 def verdict_document(verdict: Verdict) -> dict[str, Any]:

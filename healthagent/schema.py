@@ -37,7 +37,9 @@ from healthagent.kinds import (
     text,
     whole,
 )
+from healthagent.places import CONTROL_SOCKET
 from healthagent.policy import Base, PrimaryLost, Role, Weights
+from healthagent.trackfile import spoken_track_files, track_files
 
 __all__ = [
     "IGNORABLE",
@@ -152,8 +154,16 @@ SECTIONS: dict[str, dict[str, Setting]] = {
             boolean, False, "say `ready` and `drain` too, which overwrite what an operator set on the balancer"
         ),
     },
+    "keepalived": {
+        "track_files": Setting(
+            track_files,
+            (),
+            "files for keepalived's `track_file`, each `{role, path, up, down}`: a number, `up` while the role is up",
+            say=spoken_track_files,
+        ),
+    },
     "control": {
-        "socket": Setting(absolute, "/run/healthagent/control.sock", "Unix socket with the same HTTP interface"),
+        "socket": Setting(absolute, CONTROL_SOCKET, "Unix socket with the same HTTP interface"),
         "mode": Setting(file_mode, "0660", "mode of that socket"),
         "group": Setting(text, None, "group of that socket; default: `healthagent` where that group exists"),
     },

@@ -13,6 +13,7 @@ from healthagent.errors import ConfigError, HealthagentError, StartError
 from healthagent.listeners import Listeners, raise_file_limit, warn_of_few_files
 from healthagent.monitor import Monitor
 from healthagent.pin import Keeper, PinFile
+from healthagent.tracker import Tracker
 from healthagent.web import Web
 
 __all__ = ["Service"]
@@ -46,18 +47,22 @@ class Service:
             self._monitor.board, self._config.policy.roles, admin_words=self._config.admin_words
         )
         self._listeners = Listeners(self._web.server, self._agent_check.port)
+        self._tracker = Tracker(self._monitor.board)
         stop, reload = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         try:
+            await self._tracker.check(self._config.track_files)
             await self._listeners.adopt(self._config)
+            self._tracker.adopt(self._config.track_files, self._config.policy.max_age_seconds)
             self._greet()
             warn_of_few_files()
             await self._watch(stop, reload)
             log.info("stopped")
         finally:
+            self._tracker.close()
             await self._listeners.close()
             self._agent_check.close()
 
@@ -84,6 +89,7 @@ class Service:
         """All of the new configuration, or nothing of it."""
         try:
             new = self._load()
+            await self._tracker.check(new.track_files)
             await self._listeners.adopt(new)
         except (ConfigError, StartError) as error:
             self._reload_errors = error.lines() if isinstance(error, ConfigError) else [str(error)]
@@ -97,6 +103,7 @@ class Service:
         self._web.adopt(new.policy.roles, drain_code=new.drain_code)
         self._agent_check.adopt(new.policy.roles, admin_words=new.admin_words)
         self._monitor.reconfigure(new)
+        self._tracker.adopt(new.track_files, new.policy.max_age_seconds)
         self._greet("reloaded")
 
     def _greet(self, word: str = "started") -> None:

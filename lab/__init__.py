@@ -4,6 +4,8 @@ from lab.agent import Agent, Answer
 from lab.arbitrator import Arbitrator
 from lab.galera import Galera, GaleraNode
 from lab.haproxy import HAProxy
+from lab.hosts import Cable, Host
+from lab.keepalived import Keepalived
 from lab.mariadb import MariaDB
 from lab.network import cut_off
 from lab.process import LabError, Process, lab_dir, wait_until
@@ -14,9 +16,12 @@ __all__ = [
     "Agent",
     "Answer",
     "Arbitrator",
+    "Cable",
     "Galera",
     "GaleraNode",
     "HAProxy",
+    "Host",
+    "Keepalived",
     "LabError",
     "MariaDB",
     "Pair",

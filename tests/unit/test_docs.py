@@ -9,12 +9,14 @@ import yaml
 from healthagent import budget, config, table
 from healthagent.agentcheck import LINE_LIMIT, LINE_SECONDS, LINGER_SECONDS
 from healthagent.balancers import FORGOTTEN_SECONDS, MOST, Opinion
+from healthagent.checking import DEADLINE_SECONDS
 from healthagent.errors import AskedWrongError
 from healthagent.policy import Base
 from healthagent.preface import BINARY_LIMIT
 from healthagent.reasons import Gate
 from healthagent.recipe_arguments import WITHIN
 from healthagent.schema import IGNORABLE, SECTIONS
+from healthagent.trackwriter import BEAT_SECONDS
 from healthagent.web import ALIASES
 from tests.component.probers import PROBERS
 from tools.docs import DOCS, rendered
@@ -54,6 +56,7 @@ def test_the_example_configuration_is_valid(tmp_path: Path) -> None:
 
 
 COMMANDS = ["serve", "probe [--json]", "why ROLE [--json]", "ack [--cluster]", "config check [FILE]", "config show"]
+COMMANDS += ["check ROLE [--max-lag 5s] [--weight]"]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "sql grants"])
@@ -111,4 +114,10 @@ def test_the_limits_of_http_are_documented() -> None:
 def test_the_limits_of_agent_check_are_documented() -> None:
     text = (DOCS / "haproxy-agent-check.md").read_text("utf-8")
     for said in (f"{LINE_LIMIT} bytes", f"after {LINE_SECONDS:g} s", f"{LINGER_SECONDS:g} s to read its answer"):
+        assert said in text
+
+
+def test_the_limits_of_track_files_and_of_check_are_documented() -> None:
+    text = (DOCS / "keepalived.md").read_text("utf-8")
+    for said in (f"written again within {BEAT_SECONDS:g} s", f"takes no longer than {DEADLINE_SECONDS:g} s"):
         assert said in text

@@ -77,6 +77,7 @@ def test_headers(media: str) -> None:
         "Content-Type": f"{media}; charset=utf-8",
         "X-Healthagent-State": "donor_blocking",
         "X-Healthagent-Role": "writer",
+        "X-Healthagent-Verdict": "down",
         "X-Healthagent-Weight": "0",
         "X-Healthagent-Reasons": "donor_blocking,read_only",
         "X-Load-Balancing-Endpoint-Weight": "0",

@@ -1,0 +1,255 @@
+"""The process that writes track files, asked as the agent asks it: what it does while told, and when told no more."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from healthagent import clock, trackwriter
+
+LONG = 3600.0
+SHORT = 0.4
+
+
+class Writer:
+    """A writer and the agent's end of its channel."""
+
+    def __init__(self) -> None:
+        self.channel, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel.settimeout(10)
+        command = [sys.executable, "-I", "-S", trackwriter.__file__]
+        self.process = subprocess.Popen(command, stdin=its.fileno(), cwd="/")
+        its.close()
+
+    def tell(self, *files: tuple[Path, str | int], valid: float = LONG, up: int = 1, down: int = 0) -> None:
+        lines = [f"{value} {up} {down} {path}" for path, value in files]
+        self.channel.send("\n".join([str(clock.now() + valid), *lines]).encode())
+
+    def hear(self) -> str:
+        return self.channel.recv(65536).decode()
+
+    def leave(self) -> None:
+        """As an agent that ends, however it ends."""
+        self.channel.close()
+
+    def ends(self, seconds: float = 10) -> int:
+        return self.process.wait(seconds)
+
+    def close(self) -> None:
+        self.channel.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[], Writer]]:
+    writers: list[Writer] = []
+
+    def begin() -> Writer:
+        writers.append(Writer())
+        return writers[-1]
+
+    yield begin
+    for writer in writers:
+        writer.close()
+
+
+@pytest.fixture
+def writer(start: Callable[[], Writer]) -> Writer:
+    return start()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "track" / "writer alive"
+
+
+@pytest.fixture(autouse=True)
+def directory(path: Path) -> Path:
+    path.parent.mkdir()
+    return path.parent
+
+
+def becomes(path: Path, value: str, seconds: float = 10) -> float:
+    """Waits until the file holds it; when that was seen."""
+    limit = time.monotonic() + seconds
+    while not path.exists() or path.read_text() != f"{value}\n":
+        assert time.monotonic() < limit, f"{path} does not become {value}"
+        time.sleep(0.0002)
+    return time.monotonic()
+
+
+def inode(path: Path) -> int:
+    return path.stat().st_ino
+
+
+def test_it_writes_what_it_is_told(writer: Writer, path: Path) -> None:
+    other = path.with_name("other")
+    writer.tell((path, 1), (other, 0))
+    becomes(path, "1")
+    becomes(other, "0")
+    writer.tell((path, 0), (other, 1))
+    becomes(path, "0")
+    becomes(other, "1")
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["other", "writer alive"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_reader_in_the_middle_sees_one_value_or_the_other(writer: Writer, path: Path) -> None:
+    """keepalived takes an empty file for 0."""
+    values = {"100000\n", "-7\n"}
+    writer.tell((path, 100000), up=100000, down=-7)
+    becomes(path, "100000")
+    for number in range(200):
+        writer.tell((path, -7 if number % 2 else 100000), up=100000, down=-7)
+        assert path.read_text() in values
+    becomes(path, "-7")
+
+
+def test_what_it_is_told_lasts_until_then(writer: Writer, path: Path) -> None:
+    writer.tell((path, 1), valid=SHORT)
+    told = time.monotonic()
+    becomes(path, "1")
+    assert becomes(path, "0") - told >= SHORT - 0.05
+    writer.tell((path, 1))
+    becomes(path, "1")
+
+
+def test_without_an_agent_it_lasts_until_then_and_the_writer_ends(writer: Writer, path: Path) -> None:
+    writer.tell((path, 1), valid=SHORT)
+    becomes(path, "1")
+    writer.leave()
+    becomes(path, "0")
+    assert writer.ends() == 0
+
+
+def test_without_an_agent_and_with_nothing_to_take_back_it_ends_at_once(writer: Writer, path: Path) -> None:
+    writer.tell((path, 0))
+    becomes(path, "0")
+    writer.leave()
+    assert writer.ends() == 0
+
+
+def test_it_leaves_a_file_that_another_writer_has_taken_over(start: Callable[[], Writer], path: Path) -> None:
+    before, after = start(), start()
+    before.tell((path, 1), valid=1.0)
+    becomes(path, "1")
+    before.leave()
+    old = inode(path)
+    after.tell((path, "keep"), valid=LONG)
+    assert before.ends() == 0, "long before its time"
+    assert path.read_text() == "1\n"
+    assert inode(path) != old, "by this the one before knows"
+
+
+@pytest.mark.parametrize(
+    ("left", "kept"), [("1\n", "1"), ("0", "0"), ("", "0"), ("garbage", "0"), ("2\n", "0"), (None, "0")]
+)
+def test_it_keeps_what_an_agent_may_have_left_and_nothing_else(
+    writer: Writer, path: Path, left: str | None, kept: str
+) -> None:
+    if left is not None:
+        path.write_text(left)
+    writer.tell((path, "keep"))
+    becomes(path, kept)
+
+
+def test_what_is_kept_does_not_last_for_ever(writer: Writer, path: Path) -> None:
+    path.write_text("1\n")
+    writer.tell((path, "keep"), valid=SHORT)
+    becomes(path, "0")
+
+
+def test_a_file_that_is_not_named_any_more_gets_its_down(writer: Writer, path: Path) -> None:
+    other = path.with_name("other")
+    writer.tell((path, 1), (other, 1))
+    becomes(other, "1")
+    writer.tell((path, 1))
+    becomes(other, "0")
+    assert path.read_text() == "1\n"
+    other.unlink()
+    writer.tell((path, 0))
+    becomes(path, "0")
+    assert not other.exists(), "it is nobody's now"
+
+
+@pytest.mark.parametrize("number", trackwriter.SIGNALS, ids=lambda number: number.name)
+def test_a_signal_means_down_at_once(writer: Writer, path: Path, number: signal.Signals) -> None:
+    """systemd tells the whole control group; nothing is left then that could do it later."""
+    writer.tell((path, 1))
+    becomes(path, "1")
+    writer.process.send_signal(number)
+    becomes(path, "0")
+    assert writer.ends() == 0
+
+
+def test_a_signal_without_an_agent_too_but_not_in_a_file_that_is_another_ones(
+    start: Callable[[], Writer], path: Path
+) -> None:
+    one = start()
+    one.tell((path, 1))
+    becomes(path, "1")
+    one.leave()
+    one.process.terminate()
+    becomes(path, "0")
+    assert one.ends() == 0
+
+
+@pytest.mark.parametrize("damage", ["removed", "emptied", "another value"])
+def test_what_somebody_else_does_to_a_file_is_undone_and_told(writer: Writer, path: Path, damage: str) -> None:
+    writer.tell((path, 1))
+    becomes(path, "1")
+    if damage == "removed":
+        path.unlink()
+    else:
+        path.write_text("" if damage == "emptied" else "0\n")
+    becomes(path, "1")
+    assert writer.hear() == f"ERROR {path}: was changed or removed by somebody else; it is written again"
+
+
+def test_a_directory_that_vanishes_is_told_once_and_tried_again(writer: Writer, path: Path) -> None:
+    writer.tell((path, 1))
+    becomes(path, "1")
+    path.unlink()
+    path.parent.rmdir()
+    assert writer.hear() == f"ERROR {path}: cannot be written: No such file or directory; tried again every 0.5 s"
+    for _ in range(5):
+        writer.tell((path, 1))
+    path.parent.mkdir()
+    becomes(path, "1")
+    assert writer.hear() == f"INFO {path}: holds 1 again"
+
+
+def test_it_ends_with_its_agent_where_the_directory_is_gone(writer: Writer, path: Path) -> None:
+    writer.tell((path, 1), valid=SHORT)
+    becomes(path, "1")
+    path.unlink()
+    path.parent.rmdir()
+    writer.leave()
+    assert writer.ends() == 0
+
+
+def test_a_message_that_makes_no_sense_is_down(writer: Writer, path: Path) -> None:
+    """Of an agent of another version, whose package has been replaced meanwhile."""
+    writer.tell((path, 1))
+    becomes(path, "1")
+    writer.channel.send(b"{}")
+    assert writer.hear().startswith("ERROR track files: their writer ends: ValueError")
+    becomes(path, "0")
+    assert writer.ends() == 1
+
+
+def test_it_is_small(writer: Writer, path: Path) -> None:
+    writer.tell((path, 1))
+    becomes(path, "1")
+    status = Path(f"/proc/{writer.process.pid}/status").read_text()
+    resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+    assert resident < 20_000, f"{resident} KiB"
+    assert os.getsid(writer.process.pid) > 0
