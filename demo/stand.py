@@ -52,12 +52,18 @@ def _word(node: GaleraNode) -> str:
     return STATE_WORDS.get(state or 0, "starting") if node.alive else "waits"
 
 
+def _agent(node: GaleraNode) -> Agent:
+    """With its agent-check ports, which the example asks for weights."""
+    ports = {f"{node.address}:9201": "writer", f"{node.address}:9202": "reader"}
+    return Agent.for_node(node, agent_check={"listen": ports})
+
+
 class Stand:
     """All of it, up and with one opinion: every agent says 200 and HAProxy has every server UP by a check."""
 
     def __init__(self) -> None:
         self.galera = Galera()
-        self.agents = {node.name: Agent.for_node(node) for node in self.galera.nodes}
+        self.agents = {node.name: _agent(node) for node in self.galera.nodes}
         self.haproxy = HAProxy(EXAMPLE)
         self.client = Writer(HOST, WRITER_PORT, timeout=CLIENT_TIMEOUT_SECONDS)
         self._client_runs = False

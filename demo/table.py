@@ -29,9 +29,11 @@ def _verdict(verdict: dict[str, Any]) -> str:
 
 
 def _server(row: dict[str, str]) -> str:
-    """`UP`, `UP backup`, `DOWN L7STS/503`."""
+    """`UP`, `UP backup`, `DOWN L7STS/503`, `DOWN (agent)`."""
     if row["status"].startswith("UP"):
         return "UP backup" if row["bck"] == "1" else "UP"
+    if row["status"].endswith("(agent)"):
+        return row["status"]
     return f"{row['status']} {row['check_status']}/{row['check_code']}".rstrip("/")
 
 

@@ -90,10 +90,13 @@ def _answer(agent: Agent, path: str) -> str:
 
 
 def _server(row: Mapping[str, str]) -> str:
-    """`DOWN  L7STS/503 desynced`: status, and the last check with the agent's own words."""
+    """`DOWN  L7STS/503 desynced`, `DOWN  agent: desynced`: status, and the agent's own words, by whichever check."""
+    status, _, by_agent = row["status"].partition(" ")
+    if by_agent == "(agent)":
+        return f"{status:4}  agent: {row['last_agt']}"
     check = row["check_status"].removeprefix("* ")
     code = f"/{row['check_code']}" if row["check_code"] else ""
-    return f"{row['status'].partition(' ')[0]:4}  {check}{code} {row['last_chk']}".rstrip()
+    return f"{status:4}  {check}{code} {row['last_chk']}".rstrip()
 
 
 def _identity(says: str) -> str:

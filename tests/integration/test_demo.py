@@ -63,9 +63,9 @@ def test_the_tour() -> None:
     assert re.search(r"^ n1 +synced( +up 100){6} +UP +UP$", output, re.MULTILINE), output
     for line in (
         r"n3 /writer +503 desynced",
-        r"HAProxy reader/n3 +DOWN +L7STS/503 desynced",
+        r"HAProxy reader/n3 +DOWN +(L7STS/503|agent:) desynced",
         r"n1 /writer +503 read_only",
-        r"HAProxy writer/n1 +DOWN +L7STS/503 read_only",
+        r"HAProxy writer/n1 +DOWN +(L7STS/503|agent:) read_only",
         r"the client +writes on n2",
         r"n2 /reader +503 down",
         r"the client +writes on n1",
