@@ -25,7 +25,7 @@ lint: .venv/test  ## ruff and mypy
 	$(BIN)/mypy
 
 unit: .venv/test
-	$(BIN)/pytest -q $(FAST_TESTS)
+	$(BIN)/pytest -q -n auto $(FAST_TESTS)
 
 # As root they run in namespaces of their own; elsewhere they skip (or fail, where CI=true).
 integration: .venv/test

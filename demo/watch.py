@@ -93,7 +93,8 @@ def _server(row: Mapping[str, str]) -> str:
     """`DOWN  L7STS/503 desynced`, `DOWN  agent: desynced`: status, and the agent's own words, by whichever check."""
     status, _, by_agent = row["status"].partition(" ")
     if by_agent == "(agent)":
-        return f"{status:4}  agent: {row['last_agt']}"
+        words = row["last_agt"].removeprefix("via agent : down (").removesuffix(")")
+        return f"{status:4}  agent: {words}"
     check = row["check_status"].removeprefix("* ")
     code = f"/{row['check_code']}" if row["check_code"] else ""
     return f"{status:4}  {check}{code} {row['last_chk']}".rstrip()

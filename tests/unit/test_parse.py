@@ -166,7 +166,7 @@ def test_absurd_numbers_are_none(value: object) -> None:
     assert parse.count(value) is None
 
 
-@pytest.mark.parametrize("value", [None, "", "garbage", "2", 2, -1, 0.5, object(), b"\xff"], ids=repr)
+@pytest.mark.parametrize("value", [None, "", "garbage", "2", 2, -1, 0.5, object, b"\xff"], ids=repr)
 def test_absurd_switches_are_none(value: object) -> None:
     assert parse.switch(value) is None
 
