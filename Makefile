@@ -15,7 +15,7 @@ help:  ## this list
 demo: packages .venv/run  ## a real Galera cluster, agents, HAProxy and a tour; TOUR=0 stays up for playing
 	@lab/enter $(BIN)/python -m demo $(if $(filter 0,$(TOUR)),--stay)
 
-test: optional-packages lint unit integration  ## everything: linters, then all tests, those with real servers too
+test: optional-packages optional-tree lint unit integration  ## everything: linters, then all tests, those with real servers too
 
 fast: lint unit  ## linters and the tests that need no database: no packages, about a minute
 
@@ -50,6 +50,10 @@ packages:
 optional-packages:
 	@tools/install packages || test "$$CI" != true
 
+# For HAProxy 3.0 and keepalived 2.3 beside those of Debian 12.
+optional-tree:
+	@tools/install trixie >/dev/null || test "$$CI" != true
+
 # One .venv: for `make demo` without the test tools, made anew with them by whatever needs them.
 .venv/run: setup.cfg pyproject.toml
 	@tools/install venv
@@ -63,4 +67,4 @@ clean:  ## removes .venv, caches and build products
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test fast bench lint unit integration matrix record venv packages optional-packages clean
+.PHONY: help demo test fast bench lint unit integration matrix record venv packages optional-packages optional-tree clean

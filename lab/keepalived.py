@@ -48,7 +48,8 @@ class Keepalived(Process):
         self.file = self.directory / "keepalived.conf"
         self.file.write_text(config)
         # pid files of its own: it takes another one's for its own running already
-        pids = [f"--{kind}={self.directory / kind}" for kind in ("pid", "vrrp_pid")]
+        self._pid_files = {kind: self.directory / kind for kind in ("pid", "vrrp_pid")}
+        pids = [f"--{kind}={file}" for kind, file in self._pid_files.items()]
         self._command = [*program, f"--use-file={self.file}", f"--config-id={identity}"]
         options = ["--dont-fork", "--log-console", "--log-detail", "--vrrp", *pids]
         super().__init__(host.inside(*self._command, *options), log=self.directory / "log")
@@ -56,6 +57,8 @@ class Keepalived(Process):
 
     def start(self, *arguments: str) -> Self:
         """Returns when it has taken its configuration and begun."""
+        for file in self._pid_files.values():  # of one that was killed: its PID may be somebody else's by now
+            file.unlink(missing_ok=True)
         told = self._begun()
         super().start(*arguments)
         self.wait_until(lambda: self._begun() > told, 10, "has begun")

@@ -22,17 +22,20 @@ TESTS = "tests/integration"
 PYTEST = (sys.executable, "-m", "pytest")
 # How long each file takes, roughly; it decides only how evenly they are shared out.
 SECONDS: Mapping[str, int] = {
-    "agent_check": 45,
+    "agent_check": 85,
     "beside": 65,
     "demo": 60,
     "galera_gates": 110,
     "galera_states": 115,
     "galera_transfers": 75,
+    "keepalived": 75,
     "latches": 35,
     "lost_writes": 105,
     "replication": 40,
     "replication_gates": 75,
     "thaw": 60,
+    "httpchk": 25,
+    "recipes": 25,
 }
 OTHER_SECONDS = 20
 NO_TESTS = 5  # pytest's exit status where none is left, for example by -k
