@@ -33,7 +33,7 @@ track_file healthagent_alive {{
     weight {weight}
 }}
 
-# An agent that is frozen or killed leaves its files as they were: the script asks it, and no answer is a FAULT.
+# For an agent that is frozen or gone: its files hold what they held for max_age. The script asks it; no answer is FAULT.
 # {falls}
 vrrp_script healthagent_writer {{
     script "{program} check writer"

@@ -25,13 +25,19 @@ from tests.binaries import need
 from tests.integration.expect import measured, state
 
 EXAMPLES = Path(__file__).parents[2] / "keepalived-examples"
-WRITER_VIP, READER_VIP, HAPROXY_VIP = "10.0.0.100", "10.0.0.101", "10.0.0.102"
+WRITER_VIP, READER_VIP, HAPROXY_VIP, PRINTED_VIP = "10.0.0.100", "10.0.0.101", "10.0.0.102", "10.0.0.103"
 CHECK = f"{sys.executable} -m healthagent check"
+PRINTED = "printed"  # instead of the name of an example
 MAX_AGE_SECONDS = 3.0
 Program = Sequence[str | Path]
 # The second row of the matrix: where `tools/install trixie` has made a tree with keepalived in it.
 RELEASES = ["Debian 12", *(["Debian 13"] if (trixie() / "usr/sbin/keepalived").exists() else [])]
-FILES = {"writer.alive": ("writer", 1), "reader.alive": ("reader", 1), "reader.fault": ("reader", 0)}
+FILES = {
+    "writer.alive": ("writer", 1),
+    "writer.fault": ("writer", 0),
+    "reader.alive": ("reader", 1),
+    "reader.fault": ("reader", 0),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +51,19 @@ class Node:
     track: Path
 
     def keepalived(self, example: str, program: Program = PROGRAM) -> Keepalived:
-        return Keepalived(example, self.host, self.adapted(example), identity=self.name, program=program)
+        text = self.printed() if example == PRINTED else self.adapted(example)
+        return Keepalived(example, self.host, text, identity=self.name, program=program)
+
+    def printed(self) -> str:
+        """What `healthagent config keepalived` prints for this node, with the paths of the lab."""
+        nodes = ["--node", "db1=10.0.0.1", "--node", "db2=10.0.0.2", "--this", self.name]
+        vip = ["--vip", f"{PRINTED_VIP}/32", "--interface", "eth0"]
+        command = [sys.executable, "-m", "healthagent", "config", "keepalived", *nodes, *vip]
+        command += ["--config", str(self.agent.config_file)]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        text, scripts = re.subn(r'"\S+ check writer"', f'"{CHECK} writer --socket {self.agent.control_socket}"', text)
+        assert scripts == 1
+        return text.replace("/run/healthagent-track", str(self.track))
 
     def adapted(self, example: str) -> str:
         return adapted(
@@ -208,6 +226,18 @@ def writer(nodes: tuple[Node, Node]) -> Iterator[Pair]:
 def reader(nodes: tuple[Node, Node]) -> Iterator[Pair]:
     with running_pair(nodes, "reader-vip", READER_VIP) as pair:
         yield pair
+
+
+# --- what `config keepalived` prints ---------------------------------------------------------------------------------
+
+
+def test_what_is_printed_moves_the_address_and_takes_it_back(nodes: tuple[Node, Node]) -> None:
+    with running_pair(nodes, PRINTED, PRINTED_VIP) as pair:
+        fault = "as printed, FAULT by the file `fault`"
+        pair.moves(fault, lambda: pair.master.turn(writable=False), since="writer")
+        pair.master.turn(writable=True)
+        pair.back()
+        pair.moves("as printed, agent frozen (script)", pair.master.agent.freeze)
 
 
 # --- the files themselves -------------------------------------------------------------------------------------------

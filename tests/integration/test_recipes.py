@@ -15,7 +15,7 @@ import pytest
 from healthagent.kinds import duration_seconds
 from lab import Agent, GaleraNode, HAProxy, sql
 from lab.network import cut_off
-from lab.process import Process, lab_dir
+from lab.process import lab_dir
 from tests.binaries import need
 from tests.integration.conftest import Cluster
 from tests.integration.expect import measured, reloaded
@@ -158,7 +158,7 @@ def test_a_killed_server(balancer: HAProxy, node: GaleraNode, text: str) -> None
 # --- keepalived -----------------------------------------------------------------------------------------------------
 
 
-OWN, PEER, VIP = "10.9.8.1", "10.9.8.2", "10.9.8.7/24"
+OWN, VIP = "10.9.8.1", "10.9.8.7/24"
 
 
 def ip(*arguments: str) -> str:
@@ -201,40 +201,3 @@ def test_keepalived_accepts_what_is_printed(within: str, interface: str, weighin
         accepted(text)
     assert re.findall(r"priority (\d+)", first + second) == ["100", "99"]
     assert re.findall(r"unicast_src_ip (\S+)", first + second) == ["127.0.0.1", "127.0.0.2"]
-
-
-def test_the_address_follows_the_files_that_the_agent_writes(interface: str) -> None:
-    """One keepalived with the printed file; its script says yes. Two of them, and real agents, are not for here."""
-    fault, alive = lab_dir() / "writer.fault", lab_dir() / "writer.alive"
-    fault.write_text("0\n")
-    alive.write_text("1\n")
-    nodes = ["--node", f"a={OWN}", "--node", f"b={PEER}"]
-    file = written(printed("keepalived", *nodes, "--vip", VIP, "--interface", interface))
-    command: list[str | Path] = [
-        "keepalived",
-        "-n",
-        "-P",
-        "-l",
-        "-D",
-        "-f",
-        file,
-        "-p",
-        lab_dir() / "pid",
-        "-r",
-        lab_dir() / "vrrp.pid",
-    ]
-
-    def here() -> bool:
-        return VIP.partition("/")[0] in ip("address", "show", interface)
-
-    with Process(command, log=lab_dir() / "keepalived.log") as keepalived:
-        keepalived.start()
-        keepalived.wait_until(here, 20, "the address is here")
-        began = time.monotonic()
-        fault.write_text("1\n")
-        keepalived.wait_until(lambda: not here(), 5, "the address is given up")
-        took = 1000 * (time.monotonic() - began)
-        measured(f"printed keepalived file: the address is gone {took:.0f} ms after fault")
-        fault.write_text("0\n")
-        keepalived.wait_until(here, 20, "the address is back")
-        assert "priority from 100 to 200" in keepalived.log.read_text(), "the file that says that the agent lives"
