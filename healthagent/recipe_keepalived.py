@@ -33,7 +33,7 @@ track_file healthagent_alive {{
     weight {weight}
 }}
 
-# For an agent that is frozen or gone: its files hold what they held for max_age. The script asks it; no answer is FAULT.
+# For an agent that is frozen or gone: its files hold what they held for max_age. The script asks it; silence is FAULT.
 # {falls}
 vrrp_script healthagent_writer {{
     script "{program} check writer"
