@@ -139,5 +139,5 @@ class Exchange(asyncio.Protocol):
 
 
 def _room() -> int:
-    """A quarter of the files that this process may open, beside the half that HTTP may take."""
+    """Half as many clients as HTTP has room for."""
     return client_limit() // 2
