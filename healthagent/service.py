@@ -102,6 +102,7 @@ class Service:
         self._config, self._reload_errors = new, []
         self._web.adopt(new.policy.roles, drain_code=new.drain_code)
         self._agent_check.adopt(new.policy.roles, admin_words=new.admin_words)
+        self._tracker.hold()
         self._monitor.reconfigure(new)
         self._tracker.adopt(new.track_files, new.policy.max_age_seconds)
         self._greet("reloaded")

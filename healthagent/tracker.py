@@ -38,6 +38,7 @@ class Tracker:
         self._writers: dict[Path, Writer] = {}
         self._keep_until: float | None = None
         self._sampled = False
+        self._held = False
         board.follow(self._tell)
 
     async def check(self, files: tuple[TrackFile, ...]) -> None:
@@ -49,6 +50,10 @@ class Tracker:
             if trouble:
                 raise StartError(f"keepalived.track_files: {file.path}: {trouble}")
 
+    def hold(self) -> None:
+        """Nothing is told until adopt(): files and roles change together, and a role that is gone is no role down."""
+        self._held = True
+
     def adopt(self, files: tuple[TrackFile, ...], max_age_seconds: float) -> None:
         """These from now on; a file that is not named any more gets its `down`.
 
@@ -56,7 +61,7 @@ class Tracker:
         """
         if self._keep_until is None:
             self._keep_until = clock.now() + max_age_seconds
-        self._files = files
+        self._files, self._held = files, False
         directories = {file.path.parent for file in files}
         for directory in directories.difference(self._writers):
             self._writers[directory] = Writer(directory)
@@ -73,6 +78,8 @@ class Tracker:
 
     def _tell(self) -> None:
         """Tells the writers what the board says, and until when; for the board to call, so quick."""
+        if self._held:
+            return
         publication, until = self._board.current(), self._board.valid_until
         self._sampled = self._sampled or publication.snapshot is not None
         if not self._sampled and self._keep_until is not None:

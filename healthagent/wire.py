@@ -86,7 +86,7 @@ class Connection(web.RequestHandler):
     def __init__(self, server: Server, **options: Any) -> None:
         super().__init__(server, **options)
         self._clients, self._posts = server.clients, server.posts
-        self._head = b""
+        self._head, self._searched = b"", 0
         self._refusal: tuple[int, str] | None = None
         self._busy = False
         self._direct = False
@@ -169,9 +169,11 @@ class Connection(web.RequestHandler):
         if self._busy or self._direct or (self._opening and not self._opened()):
             return
         self._head = self._head.lstrip(b"\r\n")  # RFC 9112 2.2: empty lines before a request are nothing
-        end = END_OF_HEAD.search(self._head)
+        # on from where it has been looked at: clients that send a byte at a time must not cost their square
+        end = END_OF_HEAD.search(self._head, max(0, self._searched - 3))
+        self._searched = len(self._head)
         if end is not None:
-            head, self._head = self._head[: end.end()], self._head[end.end() :]
+            head, self._head, self._searched = self._head[: end.end()], self._head[end.end() :], 0
             self._hand_over(head)
         elif len(self._head) > HEAD_LIMIT:
             self._refuse(400, f"malformed request: its head is longer than {HEAD_LIMIT} bytes")

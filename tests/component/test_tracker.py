@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,33 @@ def test_a_loop_that_is_stuck_does_not_keep_its_verdicts(tmp_path: Path) -> None
         publish(board, healthy().publication, valid=0.5)
         becomes(path, "1")
         becomes(path, "0")  # the loop has not turned since
+        tracker.close()
+
+    asyncio.run(run())
+
+
+def test_a_role_that_a_reload_renames_moves_nothing(tmp_path: Path) -> None:
+    """The role of before has no verdict under the new configuration, and is not down for that."""
+    path = tmp_path / "alive"
+    up = healthy().publication
+
+    def follow(role: str) -> tuple[TrackFile, ...]:
+        return (TrackFile(role=role, path=path, up=1, down=0),)
+
+    async def run() -> None:
+        board = Board(up, LONG)
+        tracker = Tracker(board)
+        tracker.adopt(follow("reader"), LONG)
+        publish(board, up)
+        becomes(path, "1")
+        before = path.stat().st_ino
+        tracker.hold()
+        publish(board, replace(up, verdicts={"orders": up.verdicts["reader"]}))
+        tracker.adopt((*follow("orders"), TrackFile(role="orders", path=tmp_path / "other", up=1, down=0)), LONG)
+        becomes(tmp_path / "other", "1")
+        assert (path.read_text(), path.stat().st_ino) == ("1\n", before), "never written again"
+        publish(board, up, valid=-1.0)
+        becomes(path, "0")
         tracker.close()
 
     asyncio.run(run())
