@@ -172,13 +172,17 @@ class Checks:
 
     def tell(self, what: str) -> None:
         for kind, seconds in self.seconds.items():
-            ordered = sorted(1000 * each for each in seconds)
-            p99 = ordered[int(0.99 * len(ordered))]
-            measured(f"{what}: {len(ordered)} checks ({kind}) answered, p99 {p99:.0f} ms, at most {ordered[-1]:.0f} ms")
+            p99, most = 1000 * percentile(seconds), 1000 * max(seconds)
+            measured(f"{what}: {len(seconds)} checks ({kind}) answered, p99 {p99:.0f} ms, at most {most:.0f} ms")
 
-    @property
-    def slowest(self) -> float:
-        return max(map(max, self.seconds.values()))
+    def in_time(self) -> bool:
+        """By what the examples of HAProxy allow (timeout check 500ms); one in a hundred may be the machine's fault."""
+        return max(map(percentile, self.seconds.values())) < 0.5 and max(map(max, self.seconds.values())) < 2
+
+
+def percentile(seconds: list[float]) -> float:
+    """The 99th."""
+    return sorted(seconds)[int(0.99 * len(seconds))]
 
 
 def ask(port: int, question: bytes) -> bytes:
@@ -243,7 +247,7 @@ def test_a_crowd_that_idles_and_dawdles_misses_nobody_a_check(daemon: Guarded, m
         f"memory of the agent: {before:.0f} MiB, with that crowd {first:.0f} to {with_them:.0f}, after it {after:.0f}"
     )
     assert checks.wrong == []
-    assert checks.slowest < 2
+    assert checks.in_time()
     for name, offence in OFFENCES.items():
         assert stayed[name] < offence.seconds + SPARE_SECONDS / 2, name
     for name in ("a head byte by byte", "questions without end"):
@@ -260,7 +264,7 @@ def test_where_few_files_may_be_open_the_oldest_goes_and_checks_are_answered(dae
         checks.wait_for(HELD_SECONDS)
     checks.tell(f"{FEW_FILES} files and more idle connections than that")
     assert checks.wrong == []
-    assert checks.slowest < 2
+    assert checks.in_time()
     (line,) = [line for line in daemon.said().splitlines() if "WARNING" in line]
     assert f"only {FEW_FILES} files may be open: room for 80 clients over HTTP and 40 over agent-check" in line
     assert "ERROR" not in daemon.said()

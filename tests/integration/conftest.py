@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from lab import Agent, Galera, GaleraNode, Pair
 from lab.agent import HTTP_PORT
+from lab.haproxy import programs
 from tests.binaries import need
 from tests.integration.expect import replicating, up_everywhere
 
@@ -119,3 +121,10 @@ def replica(pair: Pair) -> Iterator[Agent]:
     with Agent.for_node(pair.replica) as agent:
         replicating(agent.start())
         yield agent
+
+
+@pytest.fixture(params=programs().items(), ids=lambda item: item[0])
+def program(request: pytest.FixtureRequest) -> list[str | Path]:
+    """HAProxy as Debian 12 ships it, and as Debian 13 does where its tree is."""
+    found: list[str | Path] = request.param[1]
+    return found

@@ -14,7 +14,6 @@ from typing import Any, Self
 import pytest
 
 from lab import Agent, Galera, GaleraNode, HAProxy, LabError, sql
-from lab.haproxy import programs
 from lab.process import lab_dir
 from tests.binaries import need
 from tests.integration.expect import measured, reloaded, weight
@@ -113,13 +112,6 @@ def agent(node: GaleraNode) -> Iterator[Agent]:
 def stub() -> Iterator[Stub]:
     with Stub() as stub:
         yield stub
-
-
-@pytest.fixture(params=programs().items(), ids=lambda item: item[0])
-def program(request: pytest.FixtureRequest) -> list[str | Path]:
-    """HAProxy as Debian 12 and 13 ship it."""
-    found: list[str | Path] = request.param[1]
-    return found
 
 
 class Balancer(HAProxy):

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ EXAMPLES = Path(__file__).parents[2] / "haproxy-examples"
 NODES = ("n1", "n2", "n3")
 HOST, WRITER_PORT, READER_PORT = "127.0.0.1", 3307, 3308
 WRITES = 30
+CLIENTS = count(501)  # whose rows are theirs alone
 
 
 @pytest.fixture
@@ -73,12 +75,12 @@ class Visitors(threading.Thread):
         self.join()
 
 
-def test_drain_by_404(agents: Cluster) -> None:
+def test_drain_by_404(agents: Cluster, program: list[str | Path]) -> None:
     """No client notices: nobody new comes in, and who is connected works on for as long as it likes."""
-    with HAProxy(EXAMPLES / "drain-by-404.cfg") as balancer, ExitStack() as stack:
+    with HAProxy(EXAMPLES / "drain-by-404.cfg", program=program) as balancer, ExitStack() as stack:
         start(balancer, "reader")
         residents = [
-            stack.enter_context(Writer(HOST, READER_PORT, client=number, interval=0.02)) for number in range(501, 507)
+            stack.enter_context(Writer(HOST, READER_PORT, client=next(CLIENTS), interval=0.02)) for _ in range(6)
         ]
         wait_until(lambda: all(resident.acknowledged for resident in residents), 10, "all are connected")
         here = [resident for resident in residents if resident.servers == {"n2"}]
@@ -107,12 +109,12 @@ def test_drain_by_404(agents: Cluster) -> None:
     assert visitors.failed == []
 
 
-def test_single_writer(agents: Cluster) -> None:
+def test_single_writer(agents: Cluster, program: list[str | Path]) -> None:
     """It drains, the next one falls: at no time do two nodes acknowledge writes by turns, and nothing moves back."""
     _, second, third = agents.galera.nodes
-    with HAProxy(EXAMPLES / "single-writer.cfg") as balancer:
+    with HAProxy(EXAMPLES / "single-writer.cfg", program=program) as balancer:
         start(balancer, "writer")
-        with Writer(HOST, WRITER_PORT, client=601, timeout=10) as client:
+        with Writer(HOST, WRITER_PORT, client=next(CLIENTS), timeout=10) as client:
 
             def writes_on(name: str) -> None:
                 since = len(client.acknowledged)
@@ -147,11 +149,11 @@ def test_single_writer(agents: Cluster) -> None:
     assert len(client.failed) <= 200, "as long as HAProxy sends it to a node that is read-only"
 
 
-def test_clustercheck(cluster: Cluster) -> None:
+def test_clustercheck(cluster: Cluster, program: list[str | Path]) -> None:
     """With the agent as it is: nobody answers agent-check on 9203, and httpchk alone decides, as it did."""
     need("haproxy")
     _, n2, n3 = cluster.galera.nodes
-    with HAProxy(EXAMPLES / "clustercheck.cfg") as balancer:
+    with HAProxy(EXAMPLES / "clustercheck.cfg", program=program) as balancer:
         balancer.start()
 
         def are(*wanted: str) -> bool:

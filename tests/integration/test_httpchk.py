@@ -16,7 +16,6 @@ import pytest
 
 from healthagent.preface import SIGNATURE
 from lab import Agent, Galera, GaleraNode, HAProxy, wait_until
-from lab.haproxy import programs
 from tests.binaries import need
 from tests.integration.expect import measured, reloaded, says, state
 
@@ -107,12 +106,6 @@ def agent(node: GaleraNode) -> Iterator[Agent]:
         agent.start()
         agent.wait_answer("/writer", 200)
         yield agent
-
-
-@pytest.fixture(params=programs().items(), ids=lambda item: item[0])
-def program(request: pytest.FixtureRequest) -> list[str | Path]:
-    found: list[str | Path] = request.param[1]
-    return found
 
 
 def servers(balancer: HAProxy, name: str = "n1") -> dict[str, dict[str, str]]:
