@@ -36,7 +36,9 @@ def ask(path: str, target: str, *, method: str = "GET", seconds: float | None = 
         raise NoAnswerError(f"{path}: {error.strerror}: is `healthagent serve` running?") from error
     except PermissionError as error:
         raise NoAnswerError(f"{path}: {error.strerror}: only root and its group may ask") from error
-    except (TimeoutError, BlockingIOError) as error:  # EAGAIN: so many wait already that it takes no more
+    except BlockingIOError as error:
+        raise NoAnswerError(f"{path}: the agent takes no more connections: too many wait already") from error
+    except TimeoutError as error:
         raise NoAnswerError(f"{path}: the agent has not answered for {seconds:g} s") from error
     except OSError as error:  # a path that is too long for a socket has no strerror
         raise NoAnswerError(f"{path}: {error.strerror or error}") from error
@@ -72,7 +74,7 @@ def _exchange(path: str, request: bytes, seconds: float) -> bytes:
 def _complete(received: bytes | bytearray) -> bool:
     head, found, body = received.partition(b"\r\n\r\n")
     length = _headers(bytes(head)).get("content-length", "") if found else ""
-    return length.isdigit() and len(body) >= int(length)
+    return length.isascii() and length.isdigit() and len(body) >= int(length)
 
 
 def _reply(received: bytes) -> Reply | None:
