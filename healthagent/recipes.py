@@ -27,7 +27,7 @@ from healthagent.policy import Topology
 from healthagent.probe import Probe
 from healthagent.recipe_haproxy import haproxy_text
 from healthagent.recipe_hetzner import hetzner_text
-from healthagent.recipe_keepalived import ALIVE, FAULT, Address, keepalived_text
+from healthagent.recipe_keepalived import TRACK, Address, keepalived_text
 
 __all__ = ["haproxy", "hetzner", "keepalived"]
 
@@ -58,7 +58,6 @@ def keepalived(arguments: argparse.Namespace) -> int:
         vip=arguments.vip, interface=arguments.interface, router_id=arguments.router_id, priority=arguments.priority
     )
     head = _head("keepalived", arguments.detect_within, plan.parts, agent, "keepalived", source)
-    tracks = (config.settings.get("keepalived") or {}).get("track_files") or ()
     text = keepalived_text(
         found,
         _this(found, arguments.this),
@@ -66,8 +65,9 @@ def keepalived(arguments: argparse.Namespace) -> int:
         plan,
         head,
         program=_program(),
+        socket=arguments.socket or config.control.socket,
         user=_script_user(),
-        tracked=all(path in str(tracks) for path in (FAULT, ALIVE)),
+        tracked=TRACK in config.track_files,
     )
     print(text, end="")
     return 0
