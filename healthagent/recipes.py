@@ -158,17 +158,22 @@ def _incoming(arguments: argparse.Namespace, config: Config) -> list[str]:
     """Galera's list of its members, as the daemon or the server has it; a node without quorum has its side alone."""
     path = arguments.socket or config.control.socket
     try:
-        reply = ask(str(path), "/state")
-        galera = json.loads(reply.body)["galera"]
+        state = json.loads(ask(str(path), "/state").body)
+        galera, knows, now = state["galera"], bool(state["server"]), state["state"]
         found = (galera["cluster_status"], [str(entry) for entry in galera["incoming_addresses"]]) if galera else None
         who = f"the agent behind {path}"
     except NoAnswerError as error:
         if arguments.socket is not None:
             raise UnreachableError(str(error)) from error
-        found, who = asyncio.run(_probed(config)), f"the server behind {config.login.where}"
+        found, knows, now = asyncio.run(_probed(config)), True, ""
+        who = f"the server behind {config.login.where}"
     except (ValueError, TypeError, KeyError) as error:
         raise UnreachableError(f"{path}: what answers there is no agent, or one of another version") from error
-    if found is None or not found[1]:
+    if not knows:
+        raise AskedWrongError(
+            f"no nodes are known, {who} has not seen its server yet (state {now}): start that, or {_what_to_do()}"
+        )
+    if found is None:
         raise AskedWrongError(f"no nodes are known, {who} is in no Galera cluster: {_what_to_do()}")
     if found[0] != "Primary":
         raise AskedWrongError(f"{who} is not in the primary component, and does not know all nodes: {_what_to_do()}")
