@@ -159,19 +159,19 @@ def _incoming(arguments: argparse.Namespace, config: Config) -> list[str]:
     path = arguments.socket or config.control.socket
     try:
         state = json.loads(ask(str(path), "/state").body)
-        galera, knows, now = state["galera"], bool(state["server"]), state["state"]
+        galera, unseen = state["galera"], None if state["server"] else state["state"]
         found = (galera["cluster_status"], [str(entry) for entry in galera["incoming_addresses"]]) if galera else None
         who = f"the agent behind {path}"
     except NoAnswerError as error:
         if arguments.socket is not None:
             raise UnreachableError(str(error)) from error
-        found, knows, now = asyncio.run(_probed(config)), True, ""
+        found, unseen = asyncio.run(_probed(config)), None
         who = f"the server behind {config.login.where}"
     except (ValueError, TypeError, KeyError) as error:
         raise UnreachableError(f"{path}: what answers there is no agent, or one of another version") from error
-    if not knows:
+    if unseen is not None:
         raise AskedWrongError(
-            f"no nodes are known, {who} has not seen its server yet (state {now}): start that, or {_what_to_do()}"
+            f"no nodes are known, {who} has not seen its server yet (state {unseen}): see to that, or {_what_to_do()}"
         )
     if found is None:
         raise AskedWrongError(f"no nodes are known, {who} is in no Galera cluster: {_what_to_do()}")

@@ -85,7 +85,7 @@ def test_from_an_agent_that_has_not_seen_its_server(tmp_path: Path) -> None:
     finally:
         daemon.stop()
     assert (status, text.count("\n")) == (2, 1)
-    assert f"the agent behind {daemon.control} has not seen its server yet (state down): start that, or put" in text
+    assert f"the agent behind {daemon.control} has not seen its server yet (state down): see to that, or put" in text
     assert "Galera cluster" not in text
 
 
