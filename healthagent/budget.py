@@ -70,10 +70,9 @@ class HAProxyPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepalivedPlan:
-    """`advert` in seconds, tenths; `interval` of the script, which is its timeout too, in whole seconds."""
+    """`advert` in seconds, tenths; `fall` of the script, which runs every second."""
 
     advert: float
-    interval: int
     fall: int
     parts: tuple[Part, ...]
 
@@ -110,29 +109,30 @@ def haproxy(agent: Agent, within: float) -> HAProxyPlan:
     return HAProxyPlan(inter=inter, fastinter=fastinter, check=check, parts=_parts(agent, says, silent))
 
 
-SHORTEST_ADVERT, LONGEST_ADVERT, LONGEST_SCRIPT = 0.1, 1.0, 2
+SHORTEST_ADVERT, LONGEST_ADVERT = 0.1, 1.0
+# keepalived 2.2 knows whole seconds only between two runs of a script; a run of `check` has its own deadline.
+SCRIPT_SECONDS, CHECK_SECONDS = 1.0, 0.5
+# Never 1: a clean restart of the agent takes half a second, and the address would go away and come to the peer for it.
+FALLS = (3, 2)
 
 
 def keepalived(agent: Agent, within: float) -> KeepalivedPlan:
     """A track file is seen at once, and the peer takes over within one advertisement; a silent peer is missed after
-    less than four. The script finds an agent that is silent: keepalived 2.2 knows whole seconds only for it.
+    less than four. The script finds an agent that is silent, and it may miss a run.
     """
-    alone = _script(1, 1, SHORTEST_ADVERT)
+    alone = _script(min(FALLS), SHORTEST_ADVERT)
     if within < max(agent.hung + SHORTEST_ADVERT, alone) - EPSILON:
-        raise _refusal(agent, within, SHORTEST_ADVERT, alone, "keepalived (advert_int 0.1, script interval 1)")
-    advert = _tenths(min(within - agent.hung, within / 4, within - _script(1, 1, 0.0), LONGEST_ADVERT))
-    choices = [(interval, fall) for fall in (2, 1) for interval in range(LONGEST_SCRIPT, 0, -1)]
-    interval, fall = next(
-        (interval, fall) for interval, fall in choices if _script(interval, fall, advert) <= within + EPSILON
-    )
-    parts = _parts(agent, advert, _script(interval, fall, advert), "the agent is silent")
+        raise _refusal(agent, within, SHORTEST_ADVERT, alone, "keepalived (advert_int 0.1, script interval 1, fall 2)")
+    fall = next(fall for fall in FALLS if _script(fall, SHORTEST_ADVERT) <= within + EPSILON)
+    advert = _tenths(min(within - agent.hung, within / 4, within - _script(fall, 0.0), LONGEST_ADVERT))
+    parts = _parts(agent, advert, _script(fall, advert), "the agent is silent")
     host = ("the host, or its keepalived, is silent", None, 4 * advert)
-    return KeepalivedPlan(advert=advert, interval=interval, fall=fall, parts=(*parts, host))
+    return KeepalivedPlan(advert=advert, fall=fall, parts=(*parts, host))
 
 
-def _script(interval: int, fall: int, advert: float) -> float:
-    """Until the first run begins, `fall` runs of which each is killed after `interval`, and the peer's turn."""
-    return (1 + fall) * interval + advert + ALLOWANCE_SECONDS
+def _script(fall: int, advert: float) -> float:
+    """Until the first run begins, `fall` runs of which the last takes its deadline, and the peer's turn."""
+    return fall * SCRIPT_SECONDS + CHECK_SECONDS + advert + ALLOWANCE_SECONDS
 
 
 # Seconds. The API's documentation names no limits. Its errors do for retries ("between 1 and 5"), and the NixOps plugin

@@ -72,6 +72,7 @@ frontend stats
 WEIGHTS = """\
     # The share that each can take at the moment. agent-check never stands alone: without an answer HAProxy goes on with
     # the last one, for ever. weight 100: the percentage is taken of it and rounded down.
+    # agent-port is the one of the agent that printed this; where another node's is not, say so at its server.
     default-server agent-check agent-port {port} agent-inter {inter}ms weight 100
 """
 

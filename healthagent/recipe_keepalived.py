@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from healthagent.budget import KeepalivedPlan
 from healthagent.nodes import Node
+from healthagent.trackfile import TrackFile
 
-__all__ = ["ALIVE", "FAULT", "Address", "keepalived_text"]
+__all__ = ["TRACK", "Address", "keepalived_text"]
 
-TRACKS = "/run/healthagent-track"
-FAULT, ALIVE = f"{TRACKS}/writer.fault", f"{TRACKS}/writer.alive"
-ALIVE_WEIGHT, FIRST_PRIORITY = 100, 100
+TRACK = TrackFile(role="writer", path=Path("/run/healthagent-track/writer.alive"), up=1, down=0)
+FIRST_PRIORITY = 100
 
 FILE = """\
 global_defs {{
@@ -20,33 +21,28 @@ global_defs {{
     script_user {user}
 }}
 
-# The fast way: the agent writes 1 when this node is no writer, and keepalived gives the address up within milliseconds.
-# Weight 0 makes anything but 0 a FAULT. A missing file counts as 0, that is as well: hence the second file.
-track_file healthagent_fault {{
-    file "{fault}"
-    weight 0
-}}
-
-# A node whose agent has put no 1 here (never started, stopped for good, directory emptied) loses against any that has.
+# The fast way: the agent writes 0 when this node is no writer. That is FAULT, and the peer is told so at once. Missing,
+# empty and garbage are read as 0, too.
 track_file healthagent_alive {{
-    file "{alive}"
-    weight {weight}
+    file "{track}"
+    weight 0 reverse
 }}
 
-# For an agent that is frozen or gone: its files hold what they held for max_age. The script asks it; silence is FAULT.
-# {falls}
+# For what the file cannot tell: an agent that is frozen, together with what writes the file. A restart of the agent may
+# cost a run: hence no fall 1.
 vrrp_script healthagent_writer {{
-    script "{program} check writer"
-    interval {interval}
-    timeout {interval}
+    script "{program} check writer --socket {socket}"
+    interval 1
+    timeout 1
     fall {fall}
-    rise 2
+    rise 1
     init_fail
 }}
 
 vrrp_instance writer {{
-    # BACKUP and a priority on every node. Never nopreempt here: with a weight the address would not move any more.
+    # The address does not come back by itself. nopreempt needs BACKUP on every node, and trackers of weight 0.
     state BACKUP
+    nopreempt
     interface {interface}
     virtual_router_id {router_id}
     # {place} by address
@@ -57,8 +53,7 @@ vrrp_instance writer {{
 {peers}
     }}
     track_file {{
-        healthagent_fault weight 0
-        healthagent_alive weight {weight}
+        healthagent_alive
     }}
     track_script {{
         healthagent_writer
@@ -69,12 +64,11 @@ vrrp_instance writer {{
 }}
 """
 TRACK_FILES = f"""\
-The agent's configuration on this node needs these lines, and the directory {TRACKS}:
+The agent's configuration on this node needs these lines, and the directory {TRACK.path.parent}:
 
 keepalived:
   track_files:
-    - {{role: writer, path: {FAULT}, up: 0, down: 1}}
-    - {{role: writer, path: {ALIVE}, up: 1, down: 0}}
+    - {{role: {TRACK.role}, path: {TRACK.path}, up: {TRACK.up}, down: {TRACK.down}}}
 
 """
 
@@ -97,22 +91,20 @@ def keepalived_text(
     head: Iterable[str],
     *,
     program: str,
+    socket: Path,
     user: str,
     tracked: bool,
 ) -> str:
-    """A complete file for the node `this`. `program`: healthagent, by its path; `user` runs it. `tracked`: the agent's
-    configuration has the two files already.
+    """A complete file for the node `this`. `program`: healthagent, by its path; `user` runs it, and asks the agent by
+    `socket`. `tracked`: the agent's configuration has TRACK already.
     """
     place = nodes.index(this)
     said = [*head, *([] if tracked else TRACK_FILES.splitlines())]
     return "".join(f"# {line}".rstrip() + "\n" for line in said) + FILE.format(
         user=user,
-        fault=FAULT,
-        alive=ALIVE,
-        weight=ALIVE_WEIGHT,
-        falls=_falls(plan),
+        track=TRACK.path,
         program=program,
-        interval=plan.interval,
+        socket=socket,
         fall=plan.fall,
         interface=address.interface,
         router_id=address.router_id,
@@ -123,9 +115,3 @@ def keepalived_text(
         peers="\n".join(f"        {node.address}" for node in nodes if node is not this),
         vip=address.vip,
     )
-
-
-def _falls(plan: KeepalivedPlan) -> str:
-    if plan.fall > 1:
-        return "Once is no fault: a busy machine may be late."
-    return "There is time for one run only: on a machine that is very busy, ask for a longer --detect-within."

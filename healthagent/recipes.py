@@ -27,7 +27,7 @@ from healthagent.policy import Topology
 from healthagent.probe import Probe
 from healthagent.recipe_haproxy import haproxy_text
 from healthagent.recipe_hetzner import hetzner_text
-from healthagent.recipe_keepalived import ALIVE, FAULT, Address, keepalived_text
+from healthagent.recipe_keepalived import TRACK, Address, keepalived_text
 
 __all__ = ["haproxy", "hetzner", "keepalived"]
 
@@ -58,7 +58,6 @@ def keepalived(arguments: argparse.Namespace) -> int:
         vip=arguments.vip, interface=arguments.interface, router_id=arguments.router_id, priority=arguments.priority
     )
     head = _head("keepalived", arguments.detect_within, plan.parts, agent, "keepalived", source)
-    tracks = (config.settings.get("keepalived") or {}).get("track_files") or ()
     text = keepalived_text(
         found,
         _this(found, arguments.this),
@@ -66,8 +65,9 @@ def keepalived(arguments: argparse.Namespace) -> int:
         plan,
         head,
         program=_program(),
+        socket=arguments.socket or config.control.socket,
         user=_script_user(),
-        tracked=all(path in str(tracks) for path in (FAULT, ALIVE)),
+        tracked=TRACK in config.track_files,
     )
     print(text, end="")
     return 0
@@ -158,17 +158,22 @@ def _incoming(arguments: argparse.Namespace, config: Config) -> list[str]:
     """Galera's list of its members, as the daemon or the server has it; a node without quorum has its side alone."""
     path = arguments.socket or config.control.socket
     try:
-        reply = ask(str(path), "/state")
-        galera = json.loads(reply.body)["galera"]
+        state = json.loads(ask(str(path), "/state").body)
+        galera, unseen = state["galera"], None if state["server"] else state["state"]
         found = (galera["cluster_status"], [str(entry) for entry in galera["incoming_addresses"]]) if galera else None
         who = f"the agent behind {path}"
     except NoAnswerError as error:
         if arguments.socket is not None:
             raise UnreachableError(str(error)) from error
-        found, who = asyncio.run(_probed(config)), f"the server behind {config.login.where}"
+        found, unseen = asyncio.run(_probed(config)), None
+        who = f"the server behind {config.login.where}"
     except (ValueError, TypeError, KeyError) as error:
         raise UnreachableError(f"{path}: what answers there is no agent, or one of another version") from error
-    if found is None or not found[1]:
+    if unseen is not None:
+        raise AskedWrongError(
+            f"no nodes are known, {who} has not seen its server yet (state {unseen}): see to that, or {_what_to_do()}"
+        )
+    if found is None:
         raise AskedWrongError(f"no nodes are known, {who} is in no Galera cluster: {_what_to_do()}")
     if found[0] != "Primary":
         raise AskedWrongError(f"{who} is not in the primary component, and does not know all nodes: {_what_to_do()}")

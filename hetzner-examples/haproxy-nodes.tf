@@ -78,10 +78,10 @@ resource "hcloud_load_balancer_service" "reader" {
 }
 
 resource "hcloud_load_balancer_target" "mariadb" {
-  for_each         = var.servers
+  for_each         = toset([for id in var.servers : tostring(id)])
   load_balancer_id = hcloud_load_balancer.mariadb.id
   type             = "server"
-  server_id        = each.value
+  server_id        = tonumber(each.value)
   use_private_ip   = true
 
   # A target gets traffic before its first check, and a service has a check by connect until it is made.

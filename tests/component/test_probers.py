@@ -1,7 +1,6 @@
 """Every other balancer's health check before a real agent: healthy exactly when the verdict is up."""
 
 import asyncio
-import importlib.util
 import os
 import signal
 import sys
@@ -15,19 +14,16 @@ import pytest
 from aiohttp import web
 
 from healthagent.board import Board
-from healthagent.model import Publication, Status
-from healthagent.schema import ROLE_SETTINGS
 from healthagent.web import Web
-from tests.build import GALERA_ROWS, POLICY, ROLES, galera, healthy
+from tests.build import GALERA_ROWS, POLICY, ROLES, Agent, galera, healthy, with_role
 from tests.component.fake_mariadb import FakeMariaDB, serving
 from tests.component.probers import PREFACE, PROBERS, Prober, Seen, Target
 from tests.component.test_service import free_port
 from tests.component.test_web import never_asked, nothing_held
 
-# An NLB whose target group has PROXY v2 on: where the HTTP interface takes a preface.
-TAKES_PREFACE = importlib.util.find_spec("healthagent.preface") is not None
 NLB = next(prober for prober in PROBERS if prober.name == "AWS NLB")
-ALL = (*PROBERS, *([replace(NLB, name="AWS NLB with PROXY v2", preface=PREFACE)] if TAKES_PREFACE else []))
+ALL = (*PROBERS, replace(NLB, name="AWS NLB with PROXY v2", preface=PREFACE))
+DRAINED = with_role("writer", drain=True)
 GCP_WEIGHT = "x-load-balancing-endpoint-weight"
 
 
@@ -121,10 +117,10 @@ def test_all_of_them_before_a_real_agent(tmp_path: Path) -> None:
         agent.database.rows |= {"wsrep_cluster_status": "Primary", "read_only": 0}
         await agent.until(lambda seen: seen.healthy, "/writer")
         await see(True, True)
-        if "drain" in ROLE_SETTINGS:  # where a role can be drained by the configuration
-            agent.reload("roles: {writer: {drain: true}}\n")
-            await agent.until(lambda seen: not seen.healthy, "/writer")
-            await see(False, True)
+        agent.reload("roles: {writer: {drain: true}}\n")
+        await agent.until(lambda seen: not seen.healthy, "/writer")
+        for writer, _ in (await see(False, True)).values():
+            assert writer.body == "FAIL writer weight=0 state=synced reasons=draining\n"
 
     run(work, tmp_path)
 
@@ -190,20 +186,17 @@ def test_a_target_changes_after_as_many_checks_as_they_say(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("publication", "up"),
-    [(healthy(galera()).publication, True), (healthy(galera(read_only=1)).publication, False)],
-    ids=["up", "down"],
+    ("agent", "up"),
+    [
+        (healthy(galera()), True),
+        (healthy(galera(read_only=1)), False),
+        (healthy(galera(), DRAINED), False),
+        (healthy(galera(read_only=1), DRAINED), False),
+    ],
+    ids=["up", "down", "draining", "draining, and down"],
 )
-@pytest.mark.parametrize("draining", [False, True], ids=["", "draining"])
-def test_draining_takes_a_target_out(publication: Publication, up: bool, draining: bool) -> None:
-    """In the loop of this test: the verdicts are made by hand."""
-    if draining:
-        verdicts = {
-            name: replace(verdict, status=Status.DRAIN, weight=0, reasons=verdict.reasons or healthy_reason())
-            for name, verdict in publication.verdicts.items()
-            if verdict.status is Status.UP
-        }
-        publication = replace(publication, verdicts={**publication.verdicts, **verdicts})
+def test_draining_takes_a_target_out(agent: Agent, up: bool) -> None:
+    publication = agent.publication
 
     async def main() -> None:
         now = publication.snapshot.ended_at if publication.snapshot is not None else 0.0
@@ -216,14 +209,9 @@ def test_draining_takes_a_target_out(publication: Publication, up: bool, drainin
         try:
             for prober in ALL:
                 seen = await asyncio.to_thread(prober.check, "127.0.0.1", runner.addresses[0][1], "/writer")
-                assert seen.healthy is (up and not draining), prober.name
+                assert seen.healthy is up, prober.name
                 assert (seen.headers[GCP_WEIGHT] == "0") is not seen.healthy
         finally:
             await runner.cleanup()
 
     asyncio.run(main())
-
-
-def healthy_reason() -> tuple[Any, ...]:
-    """A reason to drain for: any of those that there are."""
-    return healthy(galera(read_only=1)).publication.verdicts["writer"].reasons

@@ -11,6 +11,7 @@ import pytest
 from tests.build import GALERA_ROWS
 from tests.component.fake_mariadb import FakeMariaDB, serving
 from tests.component.test_probers import running
+from tests.component.test_service import Daemon, wait
 
 MEMBERS = "10.0.0.12:3306,10.0.0.11:3307,"
 
@@ -44,7 +45,7 @@ def test_from_the_daemon(tmp_path: Path) -> None:
             assert (await config(tmp_path, *control, *file))[1] == text
             for rows, says in (
                 ({"wsrep_incoming_addresses": "10.0.0.12:3306,AUTO"}, "has told it the address 'AUTO'"),
-                ({"wsrep_incoming_addresses": ","}, "is in no Galera cluster"),
+                ({"wsrep_incoming_addresses": ","}, "no member of the cluster has told it an address"),
                 ({"wsrep_cluster_status": "non-Primary"}, "is not in the primary component"),
             ):
                 agent.database.rows = GALERA_ROWS | {"wsrep_incoming_addresses": MEMBERS} | rows
@@ -71,6 +72,21 @@ def test_from_the_server_where_no_agent_runs(tmp_path: Path) -> None:
             assert f"no nodes are known, the server behind 127.0.0.1:{port} is in no Galera cluster" in text
 
     asyncio.run(main())
+
+
+def test_from_an_agent_that_has_not_seen_its_server(tmp_path: Path) -> None:
+    """It does not know whether that is a member of a cluster."""
+    daemon = Daemon(tmp_path)
+    daemon.configure()
+    daemon.start()
+    try:
+        wait(lambda: daemon.get("/any")[1] == "down", "the first sample")
+        status, text = asyncio.run(config(tmp_path, "--config", str(daemon.file)))
+    finally:
+        daemon.stop()
+    assert (status, text.count("\n")) == (2, 1)
+    assert f"the agent behind {daemon.control} has not seen its server yet (state down): see to that, or put" in text
+    assert "Galera cluster" not in text
 
 
 @pytest.mark.parametrize(

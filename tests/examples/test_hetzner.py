@@ -64,6 +64,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     asked = {name: (text, servers_of(text)) for name, text in texts.items()}
     asked["a server is missing"] = texts["mariadb"], ["db1"]
     asked["printed"] = printed(directory), ["db1", "db2"]
+    asked["printed, and a server is missing"] = printed(directory), ["db1"]
     with ThreadPoolExecutor(len(asked)) as pool:
         started = {name: pool.submit(Run, *what, directory) for name, what in asked.items()}
         return {name: run.result() for name, run in started.items()}
@@ -150,6 +151,13 @@ def test_a_script_stops_where_the_api_refuses(runs: dict[str, Run]) -> None:
     assert run.status != 0
     assert "db2" in run.error
     assert len(run.changes("load_balancers/add_target")) == 1
+
+
+def test_what_is_printed_makes_nothing_where_a_server_is_missing(runs: dict[str, Run]) -> None:
+    run = runs["printed, and a server is missing"]
+    assert run.status != 0
+    assert "db2" in run.error
+    assert run.api.told == []
 
 
 # --- Terraform ------------------------------------------------------------------------------------------------------
@@ -260,6 +268,17 @@ def test_what_terraform_refers_to_is_there(path: Path) -> None:
     used = set(re.findall(r"\b((?:hcloud_\w+|var)\.\w+)", code))
     assert used
     assert used - there == set()
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.name)
+def test_for_each_takes_texts(path: Path) -> None:
+    """Terraform refuses a set of numbers there: `set containing type number`."""
+    plan = terraform(path)
+    types = {name: body["type"] for entry in plan.get("variable", []) for name, body in entry.items()}
+    for _, _, body in resources(plan):
+        each = body.get("for_each", "")
+        for variable in re.findall(r"var\.(\w+)", each):
+            assert "number" not in types[variable] or re.search(r"toset\(\[for (\w+) in .* : tostring\(\1\)\]\)", each)
 
 
 @pytest.mark.parametrize("name", ["mariadb", "haproxy-nodes"])

@@ -192,7 +192,7 @@ def accepted(text: str) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, ""), text
 
 
-@pytest.mark.parametrize("within", ["2600ms", "3s", "10s"])
+@pytest.mark.parametrize("within", ["2700ms", "3s", "10s"])
 def test_keepalived_accepts_what_is_printed(within: str, interface: str, weighing: Cluster) -> None:
     config = str(weighing.agents[0].config_file)
     vip = ["--vip", VIP, "--interface", interface, "--detect-within", within]

@@ -8,6 +8,7 @@ import pytest
 
 from healthagent import cli
 from tests.binaries import need
+from tests.examples.test_keepalived import mistakes
 
 ADDRESS = ["--vip", "10.0.0.100/24", "--interface", "eth0"]
 COMMANDS = {"haproxy": [], "keepalived": [*ADDRESS, "--this", "n1"], "hetzner": []}
@@ -72,7 +73,7 @@ def test_haproxy_from_peers(printer: Printer) -> None:
 def test_haproxy_without_agent_check(printer: Printer) -> None:
     printer.configure("agent_check: {listen: {}}\n")
     text = printer.printed("haproxy", *BY_HAND)
-    assert "agent-port" not in text
+    assert "agent-port" not in text, "nor a word about it"
     assert "balance leastconn\n" in text
 
 
@@ -96,25 +97,99 @@ def test_haproxy_accepts_it(within: str, nodes: list[str], printer: Printer, tmp
     assert (done.returncode, "WARNING" in done.stderr) == (0, False), done.stderr
 
 
-def test_keepalived(printer: Printer) -> None:
+def test_keepalived(printer: Printer, tmp_path: Path) -> None:
     printer.configure(f'http: {{listen: ["10.0.0.11:9200"]}}\n{PEERS}')
     text = printer.printed("keepalived", *ADDRESS, "--this", "n2")
     assert re.findall(r"unicast_src_ip (\S+)\n    unicast_peer \{\n\s+(\S+)\n\s+(\S+)\n", text) == [
         ("10.0.0.12", "10.0.0.11", "10.0.0.13")
     ]
-    for line in ("vrrp_version 3", "advert_int 0.5", "priority 99", "virtual_router_id 51", "init_fail", "interval 1"):
-        assert f"    {line}\n" in text
-    assert not re.search(r"^\s*nopreempt", text, re.MULTILINE), "with a weight the address would never move"
-    assert '    file "/run/healthagent-track/writer.fault"\n    weight 0\n' in text
-    assert '    file "/run/healthagent-track/writer.alive"\n    weight 100\n' in text
-    assert 'check writer"\n' in text
     for line in (
-        "{role: writer, path: /run/healthagent-track/writer.fault, up: 0, down: 1}",
-        "{role: writer, path: /run/healthagent-track/writer.alive, up: 1, down: 0}",
+        "vrrp_version 3",
+        "advert_int 0.4",
+        "priority 99",
+        "virtual_router_id 51",
+        "state BACKUP",
+        "nopreempt",
     ):
-        assert f"#     - {line}\n" in text
+        assert f"    {line}\n" in text
+    assert '    file "/run/healthagent-track/writer.alive"\n    weight 0 reverse\n' in text
+    (script,) = re.findall(r'script "\S+ (.*)"\n((?:    .*\n)*)', text)
+    assert script[0] == f"check writer --socket {tmp_path}/no.control"
+    assert " ".join(script[1].split()) == "interval 1 timeout 1 fall 2 rise 1 init_fail"
     own = printer.printed("keepalived", *ADDRESS, "--this", "10.0.0.12", "--priority", "7", "--router-id", "9")
     assert ("    priority 7\n" in own, "    virtual_router_id 9\n" in own) == (True, True)
+
+
+@pytest.mark.parametrize("within", ["2700ms", "3s", "10s"])
+def test_keepalived_moves_and_fails_closed(within: str, printer: Printer) -> None:
+    """By the rules of the examples; as one file for both hosts, of which each reads the lines that have its name."""
+    printed = {
+        name: printer.printed("keepalived", *ADDRESS, *BY_HAND, "--this", name, "--detect-within", within)
+        for name in ("db1", "db2")
+    }
+    lines = [f"@{name} {line}" for name, text in printed.items() for line in text.splitlines()]
+    assert mistakes("\n".join(lines)) == set()
+
+
+TRACKED = "{role: writer, path: /run/healthagent-track/writer.alive, up: 1, down: 0}"
+
+
+@pytest.mark.parametrize(
+    ("files", "missing"),
+    [
+        ("", True),
+        (TRACKED, False),
+        (TRACKED.replace("writer,", "reader,"), True),
+        (TRACKED.replace("up: 1", "up: 2"), True),
+        (TRACKED.replace("up: 1, down: 0", "up: 0, down: 1"), True),
+        (TRACKED.replace("writer.alive", "writer.alive.not"), True),
+        (f"{TRACKED.replace('writer', 'reader')}, {TRACKED}", False),
+    ],
+)
+def test_keepalived_says_what_the_agent_has_to_write(files: str, missing: bool, printer: Printer) -> None:
+    printer.configure(f"keepalived: {{track_files: [{files}]}}\n")
+    text = printer.printed("keepalived", *ADDRESS, *BY_HAND, "--this", "db1")
+    assert (f"#     - {TRACKED}\n" in text) is missing
+
+
+def test_keepalived_asks_by_a_program_with_its_path(
+    printer: Printer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """keepalived has no PATH."""
+
+    def script() -> str:
+        text = printer.printed("keepalived", *ADDRESS, *BY_HAND, "--this", "db1")
+        (found,) = re.findall(r'script "(\S+) check writer --socket', text)
+        return str(found)
+
+    directory, elsewhere = tmp_path / "bin", tmp_path / "elsewhere"
+    for place in (directory, elsewhere):
+        place.mkdir()
+        (place / "healthagent").touch(0o755)
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link/healthagent").symlink_to(directory / "healthagent")
+    monkeypatch.setenv("PATH", str(elsewhere))
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "link/healthagent")])
+    assert script() == str(directory / "healthagent"), "the one that prints, and no link that others could turn"
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "healthagent/__main__.py")])
+    assert script() == str(elsewhere / "healthagent")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert script() == "/usr/bin/healthagent"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_keepalived_asks_as_the_agents_user(there: bool, printer: Printer, monkeypatch: pytest.MonkeyPatch) -> None:
+    class User:
+        pw_name = "healthagent"
+
+    def named(name: str) -> User:
+        if there and name == User.pw_name:
+            return User()
+        raise KeyError(name)
+
+    monkeypatch.setattr("pwd.getpwnam", named)
+    text = printer.printed("keepalived", *ADDRESS, *BY_HAND, "--this", "db1")
+    assert f"    script_user {'healthagent' if there else 'root'}\n" in text
 
 
 def test_keepalived_finds_this_node_by_its_address(printer: Printer) -> None:
@@ -147,8 +222,13 @@ def test_hetzner(printer: Printer) -> None:
     assert "servers=(db1 db2)" in text
     assert "# Detection budget: 15s asked for, 15s reached.\n" in text
     assert "every node that says 200 to /writer" in text
-    printer.file.write_text(printer.file.read_text().replace("mysql: {", "mysql: {topology: async, "))
-    assert "ATTENTION" not in printer.printed("hetzner", "--node", "db1=10.0.0.11", "--node", "db2=10.0.0.12")
+
+
+@pytest.mark.parametrize(("topology", "one_writer"), [("async", True), ("standalone", True), ("galera", False)])
+def test_hetzner_warns_of_several_writers(topology: str, one_writer: bool, printer: Printer) -> None:
+    printer.file.write_text(printer.file.read_text().replace("mysql: {", f"mysql: {{topology: {topology}, "))
+    text = printer.printed("hetzner", "--node", "db1=10.0.0.11", "--node", "db2=10.0.0.12")
+    assert ("# ATTENTION" not in text) is one_writer
 
 
 @pytest.mark.parametrize("command", COMMANDS)
