@@ -62,9 +62,8 @@ class File:
             try:
                 self._write()
             except OSError as error:
+                self.failed, self._left = True, self._left or _identity(self.path)
                 self._complain(f"cannot be written: {error.strerror}")
-                self.failed = True
-                self._left = self._left or _identity(self.path)
                 return
         if self.failed:
             tell("INFO", self.path, f"holds {self.wanted.decode()} again")

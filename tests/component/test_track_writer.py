@@ -150,6 +150,7 @@ class Channel:
 
     def wait(self, seconds: float) -> None:
         self.waited.append(round(seconds, 6))
+        assert len(self.waited) < 10_000, "for ever"
         self.at += seconds
         if len(self.waited) == self.turns:
             self.ours.close()
@@ -176,6 +177,17 @@ def test_it_wakes_up_when_its_time_is_over_and_then_as_seldom_as_before(
     assert channel.waited == [0.5, 0.5, 0.2, 0.5, 0.5, 0.5]
     assert (path.read_text(), until) == ("0\n", 1001.2)
     assert not any(file.lingers() for file in files.values())
+
+
+def test_without_an_agent_it_takes_back_what_it_said_in_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = Channel(monkeypatch, turns=1)
+    channel.tell(path, "1", until=1000.65)
+    files, until = channel.follow()
+    assert path.read_text() == "1\n"
+    trackwriter.outlive(files.values(), until)
+    channel.close()
+    assert channel.waited == [0.5, 0.1, 0.05]
+    assert path.read_text() == "0\n"
 
 
 def test_without_an_agent_it_goes_on_for_long_but_not_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
