@@ -1,7 +1,8 @@
 """`healthagent check ROLE`, for whoever runs a program as its check: keepalived, scripts.
 
 It is run every second on every node, so it starts without argparse, asyncio and YAML, and reads its few options itself.
-It never takes longer than DEADLINE_SECONDS: an agent that is frozen has to be noticed between two runs.
+It never waits longer than DEADLINE_SECONDS: an agent answers from memory, in milliseconds, and one that is frozen has
+to be noticed well before the next run.
 """
 
 import os
@@ -15,15 +16,16 @@ UP, DOWN, USAGE, UNREACHABLE = 0, 1, 2, 3
 # keepalived's `misc_dynamic`: 0 and 2..255 mean that all is well, 1 that it is not
 FAILED, WEIGHTLESS, HEAVIEST = 1, 2, 100
 OK_CODE, BAD_REQUEST = 200, 400
-DEADLINE_SECONDS = 1.0
+DEADLINE_SECONDS = 0.5
 ROLE_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 DURATION_LETTERS = frozenset("0123456789.hms")
+WEIGHT_LIKE = ("-w", "-W", "--w", "--W")
 WITH_VALUE = ("--config", "--socket", "--max-lag")
 
 USAGE_TEXT = """\
 usage: healthagent check [--socket PATH | --config FILE] [--max-lag 5s] [--weight] ROLE
 
-asks the running daemon for its verdict and prints it as one line, within 1 s
+asks the running daemon for its verdict and prints it as one line, within 0.5 s
 
   ROLE            any, writer, reader, replica, synced, candidate, or one of your own
   --max-lag 5s    the data may be that old, at most
@@ -53,7 +55,7 @@ def asked(argv: list[str]) -> bool:
 
 def main(argv: list[str]) -> int:
     """The exit status of a command line that has `check` in it. Nothing is raised."""
-    weighs = any(word.startswith("--w") for word in argv)  # misspelt too: 2 would mean that all is well
+    weighs = any(word.startswith(WEIGHT_LIKE) for word in argv)  # misspelt too: 2 would mean that all is well
     try:
         if "--help" in argv or "-h" in argv:
             status = _say(USAGE_TEXT)

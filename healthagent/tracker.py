@@ -36,6 +36,7 @@ class Tracker:
         self._board = board
         self._files: tuple[TrackFile, ...] = ()
         self._writers: dict[Path, Writer] = {}
+        self._leaving: list[subprocess.Popen[bytes]] = []
         self._keep_until: float | None = None
         self._sampled = False
         self._held = False
@@ -64,7 +65,7 @@ class Tracker:
         self._files, self._held = files, False
         directories = {file.path.parent for file in files}
         for directory in directories.difference(self._writers):
-            self._writers[directory] = Writer(directory)
+            self._writers[directory] = Writer(directory, self._leaving)
         self._tell()
         for directory in set(self._writers) - directories:
             self._writers.pop(directory).close()
@@ -89,15 +90,18 @@ class Tracker:
             value = track_value(publication.verdicts.get(file.role), up=file.up, down=file.down)
             wanted = str(value).encode() if self._sampled else trackwriter.KEEP
             lines[file.path.parent].append(b"%s %d %d %s" % (wanted, file.up, file.down, os.fsencode(file.path)))
+        self._leaving[:] = [process for process in self._leaving if process.poll() is None]
         for directory, writer in self._writers.items():
             writer.send(b"\n".join([str(until).encode(), *lines[directory]]))
 
 
 class Writer:
-    """The process that writes the files of one directory."""
+    """The process that writes the files of one directory. One that has been let go is put to those `leaving`: it ends
+    when it likes, and remains a zombie until somebody has asked for its status.
+    """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, leaving: list[subprocess.Popen[bytes]]) -> None:
+        self._directory, self._leaving = directory, leaving
         self._channel: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
@@ -122,6 +126,9 @@ class Writer:
             asyncio.get_running_loop().remove_reader(self._channel)
             self._channel.close()
             self._channel = None
+        if self._process is not None:
+            self._leaving.append(self._process)
+            self._process = None
 
     def _start(self) -> bool:
         try:
@@ -168,8 +175,8 @@ class Writer:
         log.log(logging.ERROR if level == "ERROR" else logging.INFO, "%s", says)
 
     def _lose(self) -> None:
-        self.close()
         status = self._process.poll() if self._process is not None else None
+        self.close()
         self._complain("has ended" if status is None else f"has ended with {status}")
 
     def _complain(self, says: str) -> None:

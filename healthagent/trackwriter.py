@@ -25,7 +25,9 @@ from collections.abc import Iterable
 
 BEAT_SECONDS = 0.5  # how often the files are looked at, and tried again
 HANDOVER_SECONDS = 0.1  # the same without an agent: the next one's writer comes soon
-GIVE_UP_SECONDS = 10.0  # without an agent, for what cannot be written
+# Without an agent, for what cannot be written and says `up`: for long, and less often than a next one's writer tries,
+# so that it is the latter that finds the file writable again.
+RETRY_SECONDS, GIVE_UP_SECONDS = 2.0, 3600.0
 QUIET_SECONDS = 60.0  # between two lines about a file that somebody else writes too
 CHANNEL, MESSAGE_LIMIT = 0, 1 << 18
 KEEP = b"keep"
@@ -43,6 +45,7 @@ class File:
     def __init__(self, path: bytes) -> None:
         self.path = path
         self.wanted = self.up = self.down = b""
+        self.named = True  # in the newest message
         self.failed = False
         self._written: bytes | None = None  # None: nothing yet, the file may be another writer's
         self._left: tuple[int, int, int] | None = None
@@ -59,8 +62,8 @@ class File:
             try:
                 self._write()
             except OSError as error:
+                self.failed, self._left = True, self._left or _identity(self.path)
                 self._complain(f"cannot be written: {error.strerror}")
-                self.failed = True
                 return
         if self.failed:
             tell("INFO", self.path, f"holds {self.wanted.decode()} again")
@@ -75,9 +78,10 @@ class File:
             self.wanted = self.down
             self.settle()
 
-    def holds_up(self) -> bool:
-        """Something else than `down` is there, as far as one knows."""
-        return self.wanted != self.down or (self.failed and _identity(self.path) is not None)
+    def lingers(self) -> bool:
+        """Something else than `down` is there, as far as one knows, and it is still ours."""
+        up = self.wanted != self.down or (self.failed and _identity(self.path) is not None)
+        return up and not self.taken()
 
     def taken(self) -> bool:
         """Another file is there than the one that was left: a writer replaces the file, whatever its value."""
@@ -168,43 +172,55 @@ def receive() -> tuple[bytes | None, bool]:
 def take(files: dict[bytes, File], message: bytes) -> float:
     """The files as the message names them; until when that may stand."""
     until, *lines = message.split(b"\n")
-    before = dict(files)
-    files.clear()
+    for file in files.values():
+        file.named = False
     for line in lines:
         wanted, up, down, path = line.split(b" ", 3)
-        file = files[path] = before.pop(path) if path in before else File(path)
-        file.wanted, file.up, file.down = wanted, up, down
-    for file in before.values():
-        file.release()
+        file = files.setdefault(path, File(path))
+        file.wanted, file.up, file.down, file.named = wanted, up, down, True
     return float(until)
+
+
+def settle(files: dict[bytes, File]) -> None:
+    """Every file as it shall be; one that is not named any more is forgotten when it is."""
+    for file in list(files.values()):
+        if file.named:
+            file.settle()
+            continue
+        file.release()
+        if not file.lingers():
+            del files[file.path]
 
 
 def follow(files: dict[bytes, File]) -> float:
     """Does what the agent says, until it has gone; until when its last word may stand."""
     until, gone = NEVER, False
     while not gone:
-        select.select([CHANNEL], [], [], min(BEAT_SECONDS, max(0.0, until - now())))
+        left = until - now()
+        select.select([CHANNEL], [], [], min(BEAT_SECONDS, left) if left > 0 else BEAT_SECONDS)
         message, gone = receive()
         if message is not None:
             until = take(files, message)
         if now() >= until:
-            until = NEVER
             for file in files.values():
                 file.wanted = file.down
-        for file in files.values():
-            file.settle()
+        settle(files)
     return until
 
 
-def outlive(held: Iterable[File], until: float) -> None:
+def outlive(files: Iterable[File], until: float) -> None:
     """Without an agent: `down` when its last word is too old, into what nobody has taken over."""
-    while held := [file for file in held if file.holds_up() and not file.taken()]:
-        if now() >= until:
-            for file in held:
-                file.release()
-        if now() >= until + GIVE_UP_SECONDS:
+    while held := [file for file in files if file.lingers()]:
+        left = until - now()
+        if left > 0:
+            time.sleep(min(HANDOVER_SECONDS, left))
+            continue
+        for file in held:
+            file.release()
+        if left <= -GIVE_UP_SECONDS:
             return
-        time.sleep(HANDOVER_SECONDS if now() >= until else min(HANDOVER_SECONDS, until - now()))
+        if any(file.failed for file in held):
+            time.sleep(RETRY_SECONDS)
 
 
 def _told(number: int, frame: object) -> None:
@@ -222,6 +238,9 @@ def main() -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the agent starts us with these blocked
         outlive(files.values(), follow(files))
     except ToldError:
+        message, _ = receive()  # as it starts nothing has been read yet, and no file is known
+        if message is not None:
+            take(files, message)
         for file in files.values():
             file.release()
     except Exception as error:

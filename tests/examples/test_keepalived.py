@@ -87,7 +87,7 @@ def mistakes(text: str) -> set[str]:
     tops = {host: Block.read(text, host) for host in hosts(text)}
     found: set[str] = set()
     for top in tops.values():
-        found |= mistakes_of_scripts(top)
+        found |= mistakes_of_scripts(top) | mistakes_of_processes(top)
         for instance in top.named("vrrp_instance"):
             found |= mistakes_of_timing(top, instance)
             found |= mistakes_of_tracking(tracked(top, instance), gap(tops, instance))
@@ -103,6 +103,18 @@ def mistakes_of_scripts(top: Block) -> set[str]:
         ),
         "no enable_script_security": not scripts or settings.value("enable_script_security") is not None,
         "a script without a timeout": all(script.value("timeout") for script in scripts),
+    }
+    return {mistake for mistake, well in says.items() if not well}
+
+
+def mistakes_of_processes(top: Block) -> set[str]:
+    """`process NAME` is every process of that name; with more words, or `full_command`, it is a command line."""
+    fences = [(block.value("process") or [], block) for block in top.named("vrrp_track_process")]
+    says = {
+        "the agent by its name: each of its checks is one too": all(words != ["healthagent"] for words, _ in fences),
+        "the agent without `param_match`: --config would make it another one": all(
+            block.value("param_match") == ["partial"] for words, block in fences if "serve" in words
+        ),
     }
     return {mistake for mistake, well in says.items() if not well}
 
@@ -160,6 +172,13 @@ MISTAKES = {
     "no timeout": ("haproxy-vip", "    timeout 2\n", "", "a script without a timeout"),
     "too light": ("reader-vip", "weight 60", "weight 20", "no more than what lies between the priorities"),
     "negative": ("reader-vip", "weight 60", "weight -60", "a negative weight"),
+    "the agent by name": (
+        "fence",
+        "process /usr/bin/python3 /usr/bin/healthagent serve",
+        "process healthagent",
+        "each of its checks",
+    ),
+    "the whole command line": ("fence", "    param_match partial\n", "", "--config would make it another one"),
     "not reversed": ("fence", "weight 0 reverse", "weight 0", "no file whose loss counts"),
 }
 
@@ -195,5 +214,5 @@ def test_every_track_file_is_made_with_the_value_that_means_down() -> None:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_checks_name_the_socket(example: Path) -> None:
     """The default one, but named: so no check has to read the configuration."""
-    checks = [line for line in example.read_text().splitlines() if "healthagent check" in line]
+    checks = [line for line in example.read_text().splitlines() if "/usr/bin/healthagent check" in line]
     assert all(f"--socket {CONTROL_SOCKET}" in line for line in checks)

@@ -1,7 +1,12 @@
 """`healthagent check`: its exit statuses, whatever the command line and whatever answers."""
 
+import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -103,6 +108,47 @@ def test_wrong_usage_is_2_and_with_weight_1(argv: list[str], says: str, capfd: p
     assert main(["check", "--weight", *argv]) == 1
 
 
+@pytest.mark.parametrize("word", ["--weigth", "--Weight", "--WEIGHT", "-weight", "-Weight", "-w", "-W", "--w", "--w=1"])
+def test_a_misspelt_weight_is_1(path: Path, word: str) -> None:
+    """misc_dynamic would take the 2 of wrong usage for a node that is well."""
+    with agent(path, UP):
+        for argv in ([word, "writer"], ["writer", word]):
+            assert main(["check", *argv, "--socket", str(path)]) == 1
+
+
+@contextmanager
+def dripping(path: Path, beat_seconds: float) -> Iterator[None]:
+    """What takes a connection and sends the beginning of an answer, a byte every so often."""
+    over = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            other, _ = listener.accept()
+            with other, suppress(OSError):
+                for byte in UP[:-1]:
+                    if over.wait(beat_seconds):
+                        return
+                    other.sendall(bytes([byte]))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("beat", [0.02, 0.8, 100.0], ids=["drips", "drips slowly", "silent"])
+def test_it_does_not_wait_beyond_its_deadline(path: Path, beat: float) -> None:
+    with dripping(path, beat * checking.DEADLINE_SECONDS):
+        began = time.monotonic()
+        assert main(["check", "writer", "--socket", str(path)]) == 3
+        assert time.monotonic() - began < 1.4 * checking.DEADLINE_SECONDS
+
+
 def test_no_agent_is_3_and_with_weight_1(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "writer", "--socket", str(path)]) == 3
     assert capfd.readouterr().err == (
@@ -157,11 +203,11 @@ WORDS = st.one_of(
 @given(st.lists(WORDS, max_size=5))
 def test_no_command_line_without_an_agent_is_well(words: list[str]) -> None:
     """With --weight everything but 1 would mean that all is well."""
-    socket = ["--socket", "/nowhere/c.sock"]
+    nowhere = ["--socket", "/nowhere/c.sock"]
     if {"-h", "--help"} & set(words):
         return
-    assert main(["check", *words, *socket]) in (1, 2, 3)
-    assert main(["check", "--weight", *words, *socket]) == 1
+    assert main(["check", *words, *nowhere]) in (1, 2, 3)
+    assert main(["check", "--weight", *words, *nowhere]) == 1
 
 
 @given(st.sampled_from(["up", "drain", "down"]), st.integers(1, 100))

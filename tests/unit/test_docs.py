@@ -16,7 +16,7 @@ from healthagent.preface import BINARY_LIMIT
 from healthagent.reasons import Gate
 from healthagent.recipe_arguments import WITHIN
 from healthagent.schema import IGNORABLE, SECTIONS
-from healthagent.trackwriter import BEAT_SECONDS
+from healthagent.trackwriter import BEAT_SECONDS, GIVE_UP_SECONDS, RETRY_SECONDS
 from healthagent.web import ALIASES
 from tests.component.probers import PROBERS
 from tools.docs import DOCS, rendered
@@ -119,5 +119,10 @@ def test_the_limits_of_agent_check_are_documented() -> None:
 
 def test_the_limits_of_track_files_and_of_check_are_documented() -> None:
     text = (DOCS / "keepalived.md").read_text("utf-8")
-    for said in (f"written again within {BEAT_SECONDS:g} s", f"takes no longer than {DEADLINE_SECONDS:g} s"):
+    for said in (
+        f"written again within {BEAT_SECONDS:g} s",
+        f"every {BEAT_SECONDS:g} s, and every {RETRY_SECONDS:g} s for an hour",
+        f"takes no longer than {DEADLINE_SECONDS:g} s",
+    ):
         assert said in text
+    assert GIVE_UP_SECONDS == 3600
