@@ -181,9 +181,14 @@ def take(files: dict[bytes, File], message: bytes) -> float:
     return float(until)
 
 
-def settle(files: dict[bytes, File]) -> None:
-    """Every file as it shall be; one that is not named any more is forgotten when it is."""
+def settle(files: dict[bytes, File], *, gone: bool) -> None:
+    """Every file as it shall be; one that is not named any more is forgotten when it is.
+
+    Where the agent has gone, the next one may have come while we hung or were frozen: what it has taken is not ours.
+    """
     for file in list(files.values()):
+        if gone and file.taken():
+            continue
         if file.named:
             file.settle()
             continue
@@ -204,7 +209,7 @@ def follow(files: dict[bytes, File]) -> float:
         if now() >= until:
             for file in files.values():
                 file.wanted = file.down
-        settle(files)
+        settle(files, gone=gone)
     return until
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from healthagent import clock, trackwriter
+from tests.component.test_service import wait
 
 LONG = 3600.0
 SHORT = 0.4
@@ -286,6 +287,23 @@ def test_it_leaves_a_file_that_another_writer_has_taken_over(start: Callable[[],
     assert before.ends() == 0, "long before its time"
     assert path.read_text() == "1\n"
     assert inode(path) != old, "by this the one before knows"
+
+
+def test_one_that_was_frozen_leaves_what_another_writer_has_taken_over(start: Callable[[], Writer], path: Path) -> None:
+    """Its agent was killed and started again meanwhile: what it heard last is of no interest any more."""
+    frozen = start()
+    frozen.tell((path, 1), valid=SHORT)
+    becomes(path, "1")
+    limit, before = clock.now() + SHORT, inode(path)
+    frozen.process.send_signal(signal.SIGSTOP)
+    frozen.leave()
+    start().tell((path, 1))
+    wait(lambda: inode(path) != before, "taken over")
+    taken = inode(path)
+    wait(lambda: clock.now() > limit, "its time is over")
+    frozen.process.send_signal(signal.SIGCONT)
+    assert frozen.ends() == 0
+    assert (path.read_text(), inode(path)) == ("1\n", taken)
 
 
 @pytest.mark.parametrize(
