@@ -171,7 +171,8 @@ def test_keepalived_asks_by_a_program_with_its_path(
     monkeypatch.setenv("PATH", str(elsewhere))
     monkeypatch.setattr("sys.argv", [str(tmp_path / "link/healthagent")])
     assert script() == str(directory / "healthagent"), "the one that prints, and no link that others could turn"
-    monkeypatch.setattr("sys.argv", [str(tmp_path / "healthagent/__main__.py")])
+    (tmp_path / "__main__.py").touch()
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "__main__.py")])
     assert script() == str(elsewhere / "healthagent")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert script() == "/usr/bin/healthagent"
