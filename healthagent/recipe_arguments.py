@@ -92,6 +92,8 @@ def _vip(text: str) -> str:
         found = ip_interface(text if "/" in text and "%" not in text else "")
     except ValueError:
         raise ValueError("must be an address and its prefix, such as 10.0.0.100/24") from None
+    if found.ip.is_unspecified or found.ip.is_multicast or found.ip.is_loopback:
+        raise ValueError("must be an address that is one host's at a time")
     return str(found)
 
 

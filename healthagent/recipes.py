@@ -39,7 +39,8 @@ def haproxy(arguments: argparse.Namespace) -> int:
     config, agent = _settings(arguments)
     plan = budget.haproxy(agent, arguments.detect_within)
     found, source = _nodes(arguments, config)
-    port = next((entry.port for entry in config.agent_ports if entry.role == "reader"), None)
+    readers = [entry for entry in config.agent_ports if entry.role == "reader"]
+    port = next((entry.port for entry in readers if _reached(entry.host, _far(found))), None)
     head = _head("haproxy", arguments.detect_within, plan.parts, agent, "HAProxy", source)
     print(haproxy_text(found, plan, head, reader_port=port), end="")
     return 0
@@ -54,6 +55,8 @@ def keepalived(arguments: argparse.Namespace) -> int:
         raise AskedWrongError(f"an address can only move between two nodes or more, and {found[0].name} is alone")
     if len({ip_interface(text).version for text in (arguments.vip, *(node.address for node in found))}) > 1:
         raise AskedWrongError("--vip and the addresses of the nodes must all be IPv4, or all IPv6")
+    if str(ip_interface(arguments.vip).ip) in [node.address for node in found]:
+        raise AskedWrongError(f"--vip {arguments.vip}: a node has this address; it must be one that no node has")
     where = Address(
         vip=arguments.vip, interface=arguments.interface, router_id=arguments.router_id, priority=arguments.priority
     )
@@ -114,31 +117,52 @@ def _head(
 
 def _nodes(arguments: argparse.Namespace, config: Config) -> tuple[tuple[Node, ...], str]:
     """The nodes, and where they come from, for the file's head."""
-    agent_port = config.listen[0][1]
     if arguments.node:
-        given = [replace(node, agent_port=agent_port) for node in arguments.node]
         for what in ("name", "address"):
-            if len({getattr(node, what) for node in given}) < len(given):
+            if len({getattr(node, what) for node in arguments.node}) < len(arguments.node):
                 raise AskedWrongError(f"--node: two nodes have the same {what}")
-        return tuple(given), "named by --node"
+        return _with_agents(arguments.node, config), "named by --node"
     if config.peers:
-        found = nodes.of_peers(_own_address(config), agent_port, config.peers, _database_port(config))
+        own, agent_port = _own_agent(config)
+        found = nodes.of_peers(own, agent_port, config.peers, _database_port(config))
         return found, "this one and the `peers` of its configuration"
-    members = nodes.of_members(_incoming(arguments, config), agent_port)
+    members = _with_agents(nodes.of_members(_incoming(arguments, config)), config)
     return members, "the members of the cluster when this was printed; one that was away then is missing"
 
 
-def _own_address(config: Config) -> str:
+def _with_agents(found: Sequence[Node], config: Config) -> tuple[Node, ...]:
+    """With the port of this node's agent, for all of them."""
+    _, port = _listener(config, _far(found))
+    return tuple(replace(node, agent_port=port) for node in found)
+
+
+def _far(found: Sequence[Node]) -> str:
+    """An address that another machine has, if there is one: balancers are there, too."""
+    return next((node.address for node in found if not ip_address(node.address).is_loopback), found[0].address)
+
+
+def _listener(config: Config, beside: str) -> tuple[str, int]:
+    """The entry of http.listen that a balancer finds from there."""
+    found = next((place for place in config.listen if _reached(place[0], beside)), None)
+    if found is None:
+        host = config.listen[0][0]
+        raise AskedWrongError(f"http.listen: no balancer beside {beside} reaches {host}: listen elsewhere, too")
+    return found
+
+
+def _reached(listens: str, beside: str) -> bool:
+    """Whether what listens there is found from beside that address: a loopback one is on its own machine alone."""
+    return ip_address(listens).is_unspecified or ip_address(listens).is_loopback is ip_address(beside).is_loopback
+
+
+def _own_agent(config: Config) -> tuple[str, int]:
     """Where the peers find this node: the address it listens on, or the one that the kernel uses towards them."""
     peer, _ = address(config.peers[0].removeprefix("http://"))
-    listens = [ip_address(host) for host, _ in config.listen]
-    if not any(host.is_unspecified for host in listens):
-        reached = [host for host in listens if host.is_loopback is ip_address(peer).is_loopback]
-        if not reached:
-            raise AskedWrongError(f"http.listen: no balancer beside {peer} reaches {listens[0]}: listen elsewhere, too")
-        return str(reached[0])
+    host, port = _listener(config, peer)
+    if not ip_address(host).is_unspecified:
+        return host, port
     try:
-        return _source(peer)
+        return _source(peer), port
     except OSError as error:
         raise AskedWrongError(f"no way to the peer {peer} ({error.strerror}): {nodes.BY_HAND}") from error
 

@@ -37,7 +37,12 @@ def servers(text: str) -> list[str]:
 def test_from_the_daemon(tmp_path: Path) -> None:
     async def main() -> None:
         async with running(tmp_path, rows=GALERA_ROWS | {"wsrep_incoming_addresses": MEMBERS}) as agent:
-            file, control = ["--config", str(tmp_path / "healthagent.yaml")], ["--socket", str(tmp_path / "control")]
+            alone, control = ["--config", str(tmp_path / "healthagent.yaml")], ["--socket", str(tmp_path / "control")]
+            status, text = await config(tmp_path, *alone)
+            assert (status, "no balancer beside 10.0.0.11 reaches 127.0.0.1" in text) == (2, True), text
+            everywhere = tmp_path / "everywhere.yaml"
+            everywhere.write_text(f"mysql: {{user: agent}}\ncontrol: {{socket: {tmp_path}/control}}\n")
+            file = ["--config", str(everywhere)]
             status, text = await config(tmp_path, *file)
             assert status == 0, text
             assert servers(text)[-2:] == ["n1 10.0.0.11:3307", "n2 10.0.0.12:3306"]

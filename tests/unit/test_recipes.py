@@ -212,6 +212,23 @@ def test_an_agent_that_nobody_reaches(printer: Printer) -> None:
     assert "http.listen: no balancer beside 10.0.0.12 reaches 127.0.0.1" in printer.refused("haproxy")
     printer.configure(f'http: {{listen: ["127.0.0.1:9200", "10.0.0.11:9200"]}}\n{PEERS}')
     assert servers(printer.printed("haproxy"))[0] == "n1 10.0.0.11:3306"
+    printer.configure('http: {listen: ["127.0.0.1:9200"]}\n')
+    assert "http.listen: no balancer beside 10.0.0.11 reaches 127.0.0.1" in printer.refused("haproxy", *BY_HAND)
+
+
+def test_ports_are_those_of_listeners_that_a_balancer_reaches(printer: Printer) -> None:
+    listen = 'http: {listen: ["127.0.0.1:9200", "10.0.0.11:9300"]}\n'
+    for nodes, more in (([], 'peers: ["http://10.0.0.12:9300"]\n'), (BY_HAND, "")):
+        printer.configure(listen + more)
+        text = printer.printed("haproxy", *nodes)
+        assert ("check port 9300" in text, "port 9200" in text) == (True, False)
+        assert "agent-port 9202" in text
+        printer.configure(listen + more + 'agent_check: {listen: {"127.0.0.1:9202": reader}}\n')
+        assert "agent-port" not in printer.printed("haproxy", *nodes)
+        printer.configure(
+            listen + more + 'agent_check: {listen: {"127.0.0.1:9202": reader, "10.0.0.11:9402": reader}}\n'
+        )
+        assert "agent-port 9402" in printer.printed("haproxy", *nodes)
 
 
 def test_the_socket_is_for_commands_that_ask(printer: Printer) -> None:
@@ -274,6 +291,11 @@ def test_a_daemon_that_was_named_must_answer(command: str, printer: Printer, tmp
         (["keepalived", "--vip", "10.0.0.100/33", "--interface", "eth0"], "must be an address and its prefix"),
         (["keepalived", "--vip", "fe80::1%a/64", "--interface", "eth0"], "must be an address and its prefix"),
         (["keepalived", "--vip", "x/24", "--interface", "eth0"], "must be an address and its prefix"),
+        (
+            ["keepalived", "--vip", "0.0.0.0/0", "--interface", "eth0"],
+            "must be an address that is one host's at a time",
+        ),
+        (["keepalived", "--vip", "10.0.0.11/24", "--interface", "eth0", *BY_HAND], "a node has this address"),
         (["keepalived", "--vip", "10.0.0.100/24", "--interface", "eth0; reboot"], "name of a network interface"),
         (["keepalived", *ADDRESS, "--priority", "200"], "must be a whole number from 1 to 150"),
         (["keepalived", *ADDRESS, "--router-id", "0"], "must be a whole number from 1 to 255"),
