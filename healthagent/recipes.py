@@ -50,7 +50,7 @@ def keepalived(arguments: argparse.Namespace) -> int:
     """An address that follows the writer, for this node."""
     config, agent = _settings(arguments)
     plan = budget.keepalived(agent, arguments.detect_within)
-    found, source = _nodes(arguments, config)
+    found, source = _nodes(arguments, config, by_http=False)
     if len(found) < 2:
         raise AskedWrongError(f"an address can only move between two nodes or more, and {found[0].name} is alone")
     if len({ip_interface(text).version for text in (arguments.vip, *(node.address for node in found))}) > 1:
@@ -115,18 +115,20 @@ def _head(
 # --- the nodes -------------------------------------------------------------------------------------------------------
 
 
-def _nodes(arguments: argparse.Namespace, config: Config) -> tuple[tuple[Node, ...], str]:
-    """The nodes, and where they come from, for the file's head."""
+def _nodes(arguments: argparse.Namespace, config: Config, *, by_http: bool = True) -> tuple[tuple[Node, ...], str]:
+    """The nodes, and where they come from, for the head. `by_http`: their agents must be reached from outside."""
     if arguments.node:
         for what in ("name", "address"):
             if len({getattr(node, what) for node in arguments.node}) < len(arguments.node):
                 raise AskedWrongError(f"--node: two nodes have the same {what}")
-        return _with_agents(arguments.node, config), "named by --node"
+        return _with_agents(arguments.node, config) if by_http else tuple(arguments.node), "named by --node"
     if config.peers:
         own, agent_port = _own_agent(config)
         found = nodes.of_peers(own, agent_port, config.peers, _database_port(config))
         return found, "this one and the `peers` of its configuration"
-    members = _with_agents(nodes.of_members(_incoming(arguments, config)), config)
+    members = nodes.of_members(_incoming(arguments, config))
+    if by_http:
+        members = _with_agents(members, config)
     return members, "the members of the cluster when this was printed; one that was away then is missing"
 
 
