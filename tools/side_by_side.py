@@ -28,15 +28,15 @@ SECONDS: Mapping[str, int] = {
     "galera_gates": 110,
     "galera_states": 115,
     "galera_transfers": 75,
+    "haproxy_examples": 30,
+    "httpchk": 25,
     "keepalived": 130,
     "latches": 35,
     "lost_writes": 105,
+    "recipes": 25,
     "replication": 40,
     "replication_gates": 75,
     "thaw": 60,
-    "httpchk": 25,
-    "recipes": 25,
-    "haproxy_examples": 30,
 }
 OTHER_SECONDS = 20
 NO_TESTS = 5  # pytest's exit status where none is left, for example by -k
