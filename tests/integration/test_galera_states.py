@@ -162,7 +162,7 @@ def test_full_server_serves_on_with_weight_1(cluster: Cluster, agent: Agent, nod
         for session in sessions:
             session.close()
         node.execute("SET GLOBAL max_connections = 151")
-    wait_until(lambda: agent.get("/writer").headers["x-healthagent-weight"] == "100", 5, "weight 100")
+    wait_until(lambda: agent.get("/writer").headers["x-healthagent-weight"] == "100", 20, "up slowly")
 
 
 def test_wrong_password(cluster: Cluster, node: GaleraNode) -> None:
