@@ -83,7 +83,8 @@ def test_a_role_that_a_reload_renames_moves_nothing(tmp_path: Path, monkeypatch:
     def follow(tracker: Tracker, role: str) -> None:
         tracker.adopt((TrackFile(role=role, path=path, up=1, down=0),), LONG)
 
-    board = Board(up, LONG)
+    board = Board(Agent().publication, LONG)
+    publish(board, up)
     tracker = Tracker(board)
     follow(tracker, "reader")
     tracker.hold()
