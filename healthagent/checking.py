@@ -7,7 +7,7 @@ to be noticed well before the next run.
 
 import os
 
-from healthagent.client import NoAnswerError, ask
+from healthagent.client import NoAnswerError, ask, one_line
 from healthagent.places import CONFIG_FILE, CONTROL_SOCKET
 
 __all__ = ["DEADLINE_SECONDS", "USAGE_TEXT", "asked", "exit_status", "main"]
@@ -86,7 +86,7 @@ def _ask(argv: list[str]) -> tuple[str, int, str]:
     role, options = _parse(argv)
     lag = options.get("--max-lag")
     reply = ask(_socket(options), f"/{role}" if lag is None else f"/{role}?max_lag={lag}", seconds=DEADLINE_SECONDS)
-    line = _line(reply.body)
+    line = one_line(reply.body)
     if reply.code == BAD_REQUEST:
         raise UsageError(line)
     verdict, weight = reply.headers.get("x-healthagent-verdict"), reply.headers.get("x-healthagent-weight", "")
@@ -155,8 +155,3 @@ def _complain(status: int, *lines: str) -> int:
     except OSError:  # nobody is there to read it; the status says the same
         return status
     return status
-
-
-def _line(text: str) -> str:
-    """One line, and nothing in it that is not to be seen."""
-    return "".join(char if char.isprintable() else " " for char in text.strip())

@@ -7,7 +7,7 @@ So does `socket`, of which nothing is used but the class of the interpreter that
 import time
 from _socket import AF_UNIX, SOCK_STREAM, socket
 
-__all__ = ["TIMEOUT_SECONDS", "NoAnswerError", "Reply", "ask"]
+__all__ = ["TIMEOUT_SECONDS", "NoAnswerError", "Reply", "ask", "one_line"]
 
 TIMEOUT_SECONDS = 5.0
 ANSWER_LIMIT = 1 << 26  # /state of the largest node has a few hundred KiB
@@ -92,3 +92,8 @@ def _reply(received: bytes) -> Reply | None:
 def _headers(head: bytes) -> dict[str, str]:
     pairs = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
     return {name.lower(): value.strip() for name, _, value in pairs}
+
+
+def one_line(text: str) -> str:
+    """Text of a server or an agent, for a terminal: one line, and nothing in it that is not to be seen."""
+    return "".join(char if char.isprintable() else " " for char in text.strip())

@@ -12,7 +12,7 @@ from pymysql.optionfile import Parser
 from healthagent import document as documents
 from healthagent.document import Document
 from healthagent.errors import ConfigError
-from healthagent.kinds import address, addresses_overlap, spoken
+from healthagent.kinds import address, addresses_overlap, spoken, spoken_address
 from healthagent.kinds import shown as worded
 from healthagent.policy import Policy, Role, Topology
 from healthagent.roles import roles_of, shown_roles
@@ -153,9 +153,9 @@ def _agent_ports(roles: tuple[Role, ...], document: Document) -> tuple[AgentPort
             continue
         for where, other, same in taken:
             if port == same and addresses_overlap(host, other) and document.given(section):
-                document.wrong(path, f"overlaps with {_spoken_address(other, same)} of {where}; keep one of them")
+                document.wrong(path, f"overlaps with {spoken_address(other, same)} of {where}; keep one of them")
             elif port == same and addresses_overlap(host, other):
-                says = f"{_spoken_address(other, same)} overlaps with {written}, where agent-check is by default"
+                says = f"{spoken_address(other, same)} overlaps with {written}, where agent-check is by default"
                 document.wrong(where, f"{says}; give {section} other addresses, or {{}} for none")
         taken.append((section, host, port))
         found.append(AgentPort(host=host, port=port, role=role))
@@ -272,11 +272,11 @@ def shown(config: Config) -> dict[str, Any]:
         "roles": shown_roles(config.policy.roles),
         "weights": {key: item.say(settings["weights"][key]) for key, item in WEIGHTS.items()},
         "http": {
-            "listen": [_spoken_address(*place) for place in config.listen],
+            "listen": [spoken_address(*place) for place in config.listen],
             "drain_code": config.drain_code,
         },
         "agent_check": {
-            "listen": {_spoken_address(entry.host, entry.port): entry.role for entry in config.agent_ports},
+            "listen": {spoken_address(entry.host, entry.port): entry.role for entry in config.agent_ports},
             "admin_words": config.admin_words,
         },
         "keepalived": {key: item.say(settings["keepalived"][key]) for key, item in SECTIONS["keepalived"].items()},
@@ -284,10 +284,6 @@ def shown(config: Config) -> dict[str, Any]:
         **{key: item.say(settings[key]) for key, item in TOP_LEVEL.items()},
         "log": settings["log"],
     }
-
-
-def _spoken_address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _system_user() -> str:

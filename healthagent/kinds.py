@@ -36,6 +36,7 @@ __all__ = [
     "some_connections",
     "some_of",
     "spoken",
+    "spoken_address",
     "spoken_amount",
     "spoken_pace",
     "step",
@@ -294,6 +295,11 @@ def peers(value: Any) -> tuple[str, ...]:
         if value.count(url) > 1:
             raise ValueError(f"{url} is there twice")
     return tuple(value)
+
+
+def spoken_address(host: str, port: int) -> str:
+    """`10.0.0.11:3306`, `[fd00::11]:3306`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def addresses_overlap(one: str, other: str) -> bool:

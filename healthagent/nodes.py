@@ -9,7 +9,7 @@ from itertools import pairwise
 from healthagent.errors import AskedWrongError
 from healthagent.kinds import address, shown
 
-__all__ = ["AGENT_PORT", "DATABASE_PORT", "Node", "given", "named", "of_members", "of_peers", "spoken_address"]
+__all__ = ["AGENT_PORT", "DATABASE_PORT", "Node", "given", "named", "of_members", "of_peers"]
 
 DATABASE_PORT, AGENT_PORT = 3306, 9200
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")  # a server for HAProxy and for Hetzner
@@ -72,11 +72,6 @@ def named(nodes: Iterable[Node]) -> tuple[Node, ...]:
                 f"two nodes have the address {one.address}: which agent answers for which is not known"
             )
     return tuple(replace(node, name=f"n{number}") for number, node in enumerate(ordered, start=1))
-
-
-def spoken_address(host: str, port: int) -> str:
-    """`10.0.0.11:3306`, `[fd00::11]:3306`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _place(text: str) -> tuple[str, int]:

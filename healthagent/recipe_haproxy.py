@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from healthagent.budget import HAProxyPlan
-from healthagent.nodes import Node, spoken_address
+from healthagent.kinds import spoken_address
+from healthagent.nodes import Node
 
 __all__ = ["haproxy_text"]
 

@@ -73,7 +73,7 @@ DOORS: dict[str, set[str]] = {
     "asking": {"client", "document", "errors"},
     "nodes": {"errors", "kinds"},
     "budget": {"errors", "kinds"},
-    "recipe_haproxy": {"budget", "nodes"},
+    "recipe_haproxy": {"budget", "kinds", "nodes"},
     "recipe_keepalived": {"budget", "nodes", "trackfile"},
     "recipe_hetzner": {"budget", "nodes"},
     "recipes": {
