@@ -352,13 +352,16 @@ def test_what_is_easily_done_wrong(program: list[str | Path], agent: Agent, node
 def test_what_haproxy_does_not_understand_changes_nothing(before_stub: Balancer, stub: Stub) -> None:
     stub.agent = b"up 50%\n"
     before_stub.becomes(2, "UP", 50)
-    for said in (b"", b"up 70%", b"hello\n", b"down#why\n", b"12.5%\n", b"-5%\n", b"\0\xff\n", b"x" * 20_000, None):
+    words = (b"hello\n", b"down#why\n", b"12.5%\n", b"-5%\n", b"\0\xff\n", b"x" * 20_000, None)
+    # 2.6.12 has died of an answer that ends early, by a check of its own (BUG_ON in check_release_buf)
+    cut_short = () if before_stub.version == "HAProxy 2.6" else (b"", b"up 70%")
+    for said in (*cut_short, *words):
         stub.agent = said
         row = before_stub.hears(stub)
         assert (row["status"], row["weight"]) == ("UP", "50"), said
     stub.agent = b"down #why\n"
     before_stub.becomes(2, "DOWN (agent)")
-    for said in (b"", b"100%\n", b"ready\n", None):
+    for said in (*cut_short, b"100%\n", b"ready\n", None):
         stub.agent = said
         assert before_stub.hears(stub)["status"] == "DOWN (agent)", said
     stub.agent = b"up 1%\n"
