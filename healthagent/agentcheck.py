@@ -3,20 +3,22 @@
 HAProxy connects, sends what `agent-send` says, and takes one line; what does not end in a line feed it ignores. A port
 with a role answers at once, any other one waits for the role's name. Bytes that are still unread when a socket is
 closed make the kernel send a reset (RFC 2525 2.17), which may overtake the answer: so our side ends with the line, and
-what the client says is read and dropped until it closes too.
+the client has a while to close too.
 
 HAProxy goes on with what it heard last when an agent is silent, so silence never stands for "no": whatever is not
 understood here is answered with `down #unknown`.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
-from functools import partial
+import socket
+from collections.abc import Iterable
+from typing import cast
 
 from healthagent.board import Board
 from healthagent.model import Verdict
 from healthagent.policy import Role
 from healthagent.reasons import Reason
+from healthagent.reception import Farewell
 from healthagent.render import agent_line
 from healthagent.wire import client_limit
 
@@ -27,6 +29,7 @@ LINE_LIMIT = 64  # bytes of a role's name, generously
 LINE_SECONDS = 0.4
 LINGER_SECONDS = 1.0  # for the client to read its line and close
 DROP_LIMIT = 16384
+FAREWELLS = 512  # at 20,000 checks a second the oldest one has had 25 ms
 UNKNOWN = f"down #{Reason.UNKNOWN.word}\n".encode()
 
 
@@ -36,6 +39,7 @@ class AgentCheck:
     def __init__(self, board: Board, roles: Iterable[Role], *, admin_words: bool) -> None:
         self._board = board
         self._clients: dict[Exchange, None] = {}
+        self._farewell = Farewell(seconds=LINGER_SECONDS, room=min(_room(), FAREWELLS))
         self.adopt(roles, admin_words=admin_words)
 
     def adopt(self, roles: Iterable[Role], *, admin_words: bool) -> None:
@@ -44,9 +48,19 @@ class AgentCheck:
         self._admin_words = admin_words
         self._lines: dict[str, tuple[Verdict | None, bytes]] = {}
 
-    def port(self, role: str | None) -> Callable[[], "Exchange"]:
-        """The protocol factory for a listener; None: the client names the role."""
-        return partial(Exchange, self, self._clients, role)
+    def welcome(self, role: str, client: socket.socket, address: str) -> None:
+        """A client of a port with a role: the line, the end, and time to go."""
+        try:
+            client.send(self.line(role), socket.MSG_DONTWAIT)
+            client.shutdown(socket.SHUT_WR)
+        except OSError:  # it has reset the connection already
+            client.close()
+            return
+        self._farewell.take(client)
+
+    def exchange(self) -> "Exchange":
+        """A client of a port without a role."""
+        return Exchange(self, self._clients)
 
     def line(self, role: str) -> bytes:
         """What is said of a role now. One that a reload has just brought is `starting` until the next sample."""
@@ -64,18 +78,19 @@ class AgentCheck:
 
     def close(self) -> None:
         """Cuts off whoever is still connected."""
+        self._farewell.close()
         for client in tuple(self._clients):
             client.give_up()
 
 
 class Exchange(asyncio.Protocol):
-    """One client: its line, if the port waits for one; ours; and the end, soon."""
+    """One client that names the role: its line, ours, and the end, soon."""
 
-    __slots__ = ("_answered", "_check", "_clients", "_deadline", "_dropped_bytes", "_heard", "_role", "_transport")
+    __slots__ = ("_answered", "_check", "_clients", "_deadline", "_dropped_bytes", "_heard", "_transport")
 
-    def __init__(self, check: AgentCheck, clients: "dict[Exchange, None]", role: str | None) -> None:
+    def __init__(self, check: AgentCheck, clients: "dict[Exchange, None]") -> None:
         """`clients`: those of all agent-check ports, the oldest first."""
-        self._check, self._clients, self._role = check, clients, role
+        self._check, self._clients = check, clients
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._heard = b""
@@ -83,15 +98,11 @@ class Exchange(asyncio.Protocol):
         self._dropped_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none of that class
         self._clients[self] = None
         if len(self._clients) > _room():
             next(iter(self._clients)).give_up()
-        if self._role is None:
-            self._deadline = asyncio.get_running_loop().call_later(LINE_SECONDS, self._say, UNKNOWN)
-        else:
-            self._say(self._check.line(self._role))
+        self._deadline = asyncio.get_running_loop().call_later(LINE_SECONDS, self._say, UNKNOWN)
 
     def data_received(self, data: bytes) -> None:
         if self._answered:

@@ -138,14 +138,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from healthagent import config, logs
-    from healthagent.service import Service
+    from healthagent.service import Service, new_event_loop
 
     def load() -> "Config":
         return config.load(arguments.config or default_path())
 
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
-    asyncio.run(Service(settings, load).run())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(Service(settings, load).run())
     return OK
 
 

@@ -10,13 +10,15 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from aiohttp import web
-
+from healthagent.agentcheck import AgentCheck
 from healthagent.config import AgentPort, Config, Control
 from healthagent.errors import StartError
+from healthagent.handler import Server
 from healthagent.kinds import addresses_overlap
+from healthagent.reception import HttpDesk, Reception, wait_for_requests
 from healthagent.wire import FILE_LIMIT, client_limit
 
 __all__ = ["Listeners", "raise_file_limit", "warn_of_few_files"]
@@ -49,17 +51,15 @@ class Listener:
 
 
 class Listeners:
-    """`make_server` makes the protocol factory behind each that speaks HTTP; it is told whether that is the control
-    socket. `make_agent` makes the one behind an agent-check port, of its role.
-    """
+    """`make_server` makes what is behind each that speaks HTTP; it is told whether that is the control socket."""
 
     def __init__(
         self,
-        make_server: Callable[[bool], web.Server],
-        make_agent: Callable[[str | None], Callable[[], asyncio.Protocol]],
+        make_server: Callable[[bool], Server],
+        agent_check: AgentCheck,
     ) -> None:
         self._make_server = make_server
-        self._make_agent = make_agent
+        self._agent_check = agent_check
         self._open: dict[Place, Listener] = {}
 
     async def adopt(self, config: Config) -> None:
@@ -98,7 +98,7 @@ class Listeners:
             if isinstance(place, AgentPort):
                 opened = await self._start_agent(listener, place)
             else:
-                opened = await self._start_http(listener, place)
+                opened = self._start_http(listener, place)
             listener.listen(BACKLOG)
         except OSError as error:
             listener.close()
@@ -106,7 +106,9 @@ class Listeners:
         return opened
 
     async def _start_agent(self, listener: socket.socket, place: AgentPort) -> Listener:
-        factory = self._make_agent(place.role)
+        if place.role is not None:
+            return _receive(listener, partial(self._agent_check.welcome, place.role))
+        factory = self._agent_check.exchange
         server = await asyncio.get_running_loop().create_server(factory, sock=listener, backlog=_accept_batch())
 
         async def close() -> None:
@@ -114,18 +116,28 @@ class Listeners:
 
         return Listener(close)
 
-    async def _start_http(self, listener: socket.socket, place: tuple[str, int] | Path) -> Listener:
-        # A runner of its own for each: aiohttp 3.8 cuts all connections of a runner when one of its sites stops.
-        runner = web.ServerRunner(
-            self._make_server(isinstance(place, Path)), handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
-        )
-        await runner.setup()
-        try:
-            await web.SockSite(runner, listener, backlog=_accept_batch()).start()
-        except OSError:
-            await runner.cleanup()
-            raise
-        return Listener(runner.cleanup, _inode(place) if isinstance(place, Path) else None)
+    def _start_http(self, listener: socket.socket, place: tuple[str, int] | Path) -> Listener:
+        server = self._make_server(isinstance(place, Path))
+        desk = HttpDesk(server.prepared, server)
+        reception = _receive(listener, desk.welcome)
+
+        async def close() -> None:
+            await reception.close()
+            await desk.close()
+            await server.close(SHUTDOWN_SECONDS)
+
+        return Listener(close, _inode(place) if isinstance(place, Path) else None)
+
+
+def _receive(listener: socket.socket, welcome: Callable[[socket.socket, str], None]) -> Listener:
+    reception = Reception(listener, welcome, batch=_accept_batch())
+    listener.listen(BACKLOG)
+    reception.open()
+
+    async def close() -> None:
+        reception.close()
+
+    return Listener(close)
 
 
 def _accept_batch() -> int:
@@ -166,6 +178,8 @@ def _tcp_socket(place: tuple[str, int] | AgentPort) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             listener.setsockopt(socket.SOL_SOCKET, buffer, SOCKET_BUFFER)
+        if not isinstance(place, AgentPort):
+            wait_for_requests(listener)
         if listener.family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((host, port))

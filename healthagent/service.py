@@ -16,9 +16,19 @@ from healthagent.pin import Keeper, PinFile
 from healthagent.tracker import Tracker
 from healthagent.web import Web
 
-__all__ = ["Service"]
+__all__ = ["Service", "new_event_loop"]
 
 log = logging.getLogger("healthagent")
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed: a third less work for the same answers (docs/performance.md)."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 class Service:
@@ -46,7 +56,7 @@ class Service:
         self._agent_check = AgentCheck(
             self._monitor.board, self._config.policy.roles, admin_words=self._config.admin_words
         )
-        self._listeners = Listeners(self._web.server, self._agent_check.port)
+        self._listeners = Listeners(self._web.server, self._agent_check)
         self._tracker = Tracker(self._monitor.board)
         stop, reload = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()

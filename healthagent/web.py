@@ -1,9 +1,9 @@
 """HTTP for balancers and people: exact paths, answers made from the board, no query to the database, ever."""
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from email.utils import formatdate
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,6 +14,8 @@ from healthagent import __version__, clock
 from healthagent.balancers import Balancers
 from healthagent.board import Board
 from healthagent.decide import reports
+from healthagent.handler import Server
+from healthagent.healthcheck import SERVER, message, recognise, wants_json
 from healthagent.model import Publication, Verdict
 from healthagent.policy import Role
 from healthagent.question import tightened
@@ -27,7 +29,7 @@ from healthagent.render import (
     state_document,
     why_document,
 )
-from healthagent.wire import Connection, Server
+from healthagent.wire import Connection
 
 __all__ = ["ALIASES", "Web"]
 
@@ -51,6 +53,7 @@ SEND_STATE = "X-Haproxy-Server-State"
 # a role that exists only where the configuration asks for it, and how it does
 OPT_IN = {"/stale-ok": "; /stale-ok exists with `roles: {stale-ok: {enabled: true}}`"}
 FORMATS = {"json": JSON_TYPE, "text": TEXT_TYPE}
+PREPARED = 256  # balancers ask in the same words each time; who does not is answered too, a few microseconds later
 
 
 class RefusedError(Exception):
@@ -80,23 +83,58 @@ class Web:
         self._balancers = Balancers()
         self._clients: dict[Connection, None] = {}
         self._rendered: Publication | None = None
+        self._prepared: dict[bytes, tuple[bytes, bool]] = {}
+        self._prepared_for: tuple[Publication | None, int] = (None, 0)
         self._documents: dict[str, Callable[[Mapping[str, str]], Answer]] = {"/state": self._state, "/why": self._why}
         self.adopt(roles, drain_code=drain_code)
 
     def adopt(self, roles: tuple[Role, ...], *, drain_code: int) -> None:
         """The roles that have a path from now on, and the status of one that is draining."""
         self._drain_code = drain_code
+        self._prepared_for = (None, 0)
         self._answers: dict[str, tuple[Verdict, dict[str, Answer]]] = {}
         self._roles = {role.name: role for role in roles}
         self._paths = ALIASES | {f"/{name}": name for name in self._roles}
 
     def server(self, control: bool = False) -> Server:
         """The protocol factory for a listener; only from `control`, the Unix socket, changes are accepted."""
-        return Server(partial(self.handle, control=control), self._clients, posts=(ACK,), prefaces=not control)
+        return Server(
+            partial(self.handle, control=control),
+            partial(self.prepared, control=control),
+            self._clients,
+            posts=(ACK,),
+            prefaces=not control,
+        )
+
+    def prepared(self, request: bytes, peer: str, *, control: bool) -> tuple[bytes, bool] | None:
+        """The whole answer to a health check, and whether the connection goes on; None: handle() is to answer.
+
+        `request`: all that the client has sent. The bytes are made once for each verdict and second (Date).
+        """
+        publication, second = self._board.current(), int(time.time())
+        known_publication, known_second = self._prepared_for
+        if publication is not known_publication or second != known_second:
+            self._prepared.clear()
+            self._prepared_for = (publication, second)
+        return self._prepared.get(request) or self._prepare(request, peer, control)
+
+    def _prepare(self, request: bytes, peer: str, control: bool) -> tuple[bytes, bool] | None:
+        publication, second = self._prepared_for
+        known = recognise(request)
+        role = self._paths.get(known.form.target) if known is not None else None
+        if known is None or role is None or publication is None:
+            return None
+        answer = self._role_answer(publication, role)[known.form.media]
+        ready = (message(answer, known.form, formatdate(second, usegmt=True)), known.form.stays)
+        if known.said is not None and not control:
+            self._balancers.hear(peer, role, known.said, clock.now())
+        elif len(self._prepared) < PREPARED:
+            self._prepared[request] = ready
+        return ready
 
     async def handle(self, request: web.BaseRequest, *, control: bool) -> web.Response:
         """One request; whatever it asks for that is not known is 400. (wire has seen to its method and its form.)"""
-        media = JSON_TYPE if _wants_json(request.headers.get("Accept", "")) else TEXT_TYPE
+        media = JSON_TYPE if wants_json(request.headers.get("Accept", "")) else TEXT_TYPE
         path, said = request.raw_path.partition("?")[0], request.headers.get(SEND_STATE)
         if said is not None and path in self._paths and not control:
             self._balancers.hear(request.remote or "", self._paths[path], said, clock.now())
@@ -208,16 +246,7 @@ def _refusal(code: int, phrase: str, says: str, media: str, **headers: str) -> A
     return replace(answer, code=code, headers={**answer.headers, **headers})
 
 
-def _wants_json(accept: str) -> bool:
-    """`Accept` names application/json and does not refuse it."""
-    for entry in accept.split(","):
-        media, *options = (part.strip().lower() for part in entry.split(";"))
-        if media == JSON_TYPE:
-            return not any(re.fullmatch(r"q=0(\.0*)?", option) for option in options)
-    return False
-
-
 def _respond(request: web.BaseRequest, answer: Answer) -> web.Response:
     body = b"" if request.method == "OPTIONS" else answer.body
-    headers = {**answer.headers, "Server": "healthagent"}
+    headers = {**answer.headers, "Server": SERVER}
     return web.Response(status=answer.code, reason=answer.phrase, headers=headers, body=body)

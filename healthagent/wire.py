@@ -1,28 +1,24 @@
 """HTTP as balancers really speak it, in front of aiohttp's own protocol.
 
-HAProxy's `option httpchk GET /x HTTP/1.1` sends no Host header, which aiohttp refuses from 3.14 on; it gets one here.
-What is malformed is refused here, since aiohttp's versions differ in what they let through. aiohttp waits for ever for
-a request that does not come or an answer that nobody reads; here both have a deadline. And it takes as many requests as
-a client likes to send at once; here it gets the next one when it has answered the one before. A POST comes without a
+Health checks that are known are answered here, from bytes that are ready; everything else is aiohttp's. HAProxy's
+`option httpchk GET /x HTTP/1.1` sends no Host header, which aiohttp refuses from 3.14 on; it gets one here. What is
+malformed is refused here, since aiohttp's versions differ in what they let through. aiohttp waits for ever for a
+request that does not come or an answer that nobody reads; here both have a deadline. And it takes as many requests as a
+client likes to send at once; here it gets the next one when it has answered the one before. A POST comes without a
 body, and only to the paths that take one. Over TCP a connection may begin with a PROXY preface.
 """
 
 import asyncio
-import logging
 import re
 import resource
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol, cast
 
 from aiohttp import web
 
 from healthagent import preface
 
-__all__ = ["FILE_LIMIT", "Connection", "Server", "client_limit"]
-
-log = logging.getLogger("healthagent.web")
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+__all__ = ["ALLOW", "FILE_LIMIT", "HEAD_LIMIT", "Connection", "Server", "client_limit"]
 
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
@@ -48,75 +44,79 @@ TRANSFER_ENCODING = re.compile(rb"^transfer-encoding:", re.IGNORECASE | re.MULTI
 REFUSED = b"?\r\n\r\n"
 
 
-class Server(web.Server):
-    """Makes a Connection for each client.
+class Server(Protocol):
+    """What a Connection needs of the listener behind which it is made: handler.Server."""
 
-    `clients`: those of all listeners, the oldest first. `posts`: the paths that take POST; `handler` says who may.
-    `prefaces`: whether a connection may begin with a PROXY preface.
-    """
+    clients: "dict[Connection, None]"
+    posts: frozenset[bytes]
+    prefaces: bool
+    prepared: Callable[[bytes, str], tuple[bytes, bool] | None]
 
-    def __init__(
-        self, handler: Handler, clients: "dict[Connection, None]", posts: Collection[str] = (), *, prefaces: bool = True
-    ) -> None:
-        self._options: dict[str, Any] = {
-            "access_log": None,
-            "keepalive_timeout": REQUEST_SECONDS,
-            "lingering_time": 1.0,
-            "max_line_size": HEAD_LIMIT,
-            "max_field_size": HEAD_LIMIT,
-            "logger": log,
-        }
-        self.clients, self.prefaces = clients, prefaces
-        self.posts = frozenset(path.encode() for path in posts)
-
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            connection = request.protocol
-            assert isinstance(connection, Connection)
-            return await connection.answer(request, await handler(request))
-
-        super().__init__(handle, **self._options)
-
-    def __call__(self) -> "Connection":
-        return Connection(self, loop=asyncio.get_running_loop(), **self._options)
+    def handler(self, connection: "Connection") -> web.RequestHandler: ...
 
 
-class Connection(web.RequestHandler):
-    """One client: hands one complete request head after the other to aiohttp, and ends what takes too long."""
+class Connection(asyncio.Protocol):
+    """One client: answers what is known, hands everything else to aiohttp, and ends what takes too long."""
 
-    def __init__(self, server: Server, **options: Any) -> None:
-        super().__init__(server, **options)
-        self._clients, self._posts = server.clients, server.posts
-        self._head, self._searched = b"", 0
-        self._refusal: tuple[int, str] | None = None
-        self._busy = False
-        self._direct = False
+    def __init__(self, server: Server, received: bytes = b"") -> None:
+        self.server, self.busy = server, False
+        self.transport: asyncio.Transport | None = None
+        self.refusal: tuple[int, str] | None = None
+        self._received, self._head, self._searched = received, b"", 0
+        self._handler: web.RequestHandler | None = None
+        self._direct = self._clogged = self._half_closed = False
         self._opening = server.prefaces
+        self._due = 0.0
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._clients[self] = None
-        if len(self._clients) > client_limit():
-            next(iter(self._clients)).give_up()
-        self._start_deadline()
+        self.transport, self._loop = cast(asyncio.Transport, transport), asyncio.get_running_loop()
+        self.transport.set_write_buffer_limits(high=0)  # pause_writing() as soon as the kernel takes no more
+        clients = self.server.clients
+        clients[self] = None
+        if len(clients) > client_limit():
+            next(iter(clients)).give_up()
+        self._extend()
+        self._watch_deadline()
+        if self._received:
+            self.data_received(self._received)
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._clients.pop(self, None)
-        self._stop_deadline()
-        super().connection_lost(exc)
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.server.clients.pop(self, None)
+        self.transport = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._handler is not None:
+            self._handler.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._direct:  # the body of a request: aiohttp counts it, and closes after the answer
-            super().data_received(data)
+            self._machinery().data_received(data)
             return
         self._head += data
-        if not self._busy:
-            self._take()
-        elif len(self._head) > HEAD_LIMIT and self.transport is not None:
-            self.transport.pause_reading()  # aiohttp's own pause_reading is for bodies
+        self._take()
+        if len(self._head) > HEAD_LIMIT and self.transport is not None:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Its side is closed; it may read on, so it gets the answers to what it has asked."""
+        self._half_closed = True
+        return self._pending()
+
+    def pause_writing(self) -> None:
+        self._clogged = True
+        if self._handler is not None:
+            self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._clogged = False
+        if self._handler is not None:
+            self._handler.resume_writing()
+        if not self.busy:
+            self._answered()
 
     async def answer(self, request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
-        """Sends the response, as far as the client reads it, and only then takes the next request."""
+        """Sends aiohttp's response, as far as the client reads it, and only then takes the next request."""
         if self._direct:
             response.force_close()
         try:
@@ -124,49 +124,21 @@ class Connection(web.RequestHandler):
             await response.write_eof()
         except ConnectionError:  # a check that ends in RST; aiohttp comes to the same end
             return response
-        if self.transport is None:
-            return response
-        self._busy = False
-        self._stop_deadline()
-        self._start_deadline()
-        if len(self._head) <= HEAD_LIMIT:
-            self.transport.resume_reading()
-        asyncio.get_running_loop().call_soon(self._take)
+        self.busy = False
+        self._answered()
         return response
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """What is refused gets its answer and no line in the log; a fault of ours is logged, and never reaches 2xx."""
-        says = f"malformed request: {(message or 'not HTTP').strip().splitlines()[0]}"
-        if self._refusal is not None:
-            status, says = self._refusal
-        elif status >= 500:
-            says = "internal error"
-            log.error("failed to answer %s", request.raw_path, exc_info=exc)
-        headers = {"Cache-Control": "no-store", "Server": "healthagent", **(ALLOW if status == 405 else {})}
-        response = web.Response(status=status, text=f"{says}\n", headers=headers)
-        response.force_close()
-        return response
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:
-        """aiohttp 3.8 trips over a client that is gone before its request is looked at: nothing to tell."""
-        if self.transport is not None:
-            super().log_exception(*args, **kw)
 
     def give_up(self) -> None:
         """Ends the connection without a word."""
-        self._clients.pop(self, None)
+        self.server.clients.pop(self, None)
         if self.transport is not None:
             self.transport.abort()
 
     def _take(self) -> None:
-        """Hands the next request to aiohttp, once it is complete."""
-        if self._busy or self._direct or (self._opening and not self._opened()):
+        """Answers the next request, or hands it to aiohttp, once it is complete and the one before is answered."""
+        if self.transport is None or self.busy or self._clogged or self._direct:
+            return
+        if self._opening and not self._opened():
             return
         self._head = self._head.lstrip(b"\r\n")  # RFC 9112 2.2: empty lines before a request are nothing
         # on from where it has been looked at: clients that send a byte at a time must not cost their square
@@ -174,11 +146,43 @@ class Connection(web.RequestHandler):
         self._searched = len(self._head)
         if end is not None:
             head, self._head, self._searched = self._head[: end.end()], self._head[end.end() :], 0
-            self._hand_over(head)
+            self._respond(head)
         elif len(self._head) > HEAD_LIMIT:
             self._refuse(400, f"malformed request: its head is longer than {HEAD_LIMIT} bytes")
         elif self._head and not self._head[:1].isalpha():
             self._refuse(400, "malformed request: not HTTP")
+
+    def _respond(self, head: bytes) -> None:
+        assert self.transport is not None
+        peer = self.transport.get_extra_info("peername")
+        prepared = self.server.prepared(head, peer[0] if isinstance(peer, tuple) else "")
+        if prepared is None:
+            self._hand_over(head)
+            return
+        message, stays = prepared
+        self.transport.write(message)
+        if stays:
+            self._answered()
+        else:
+            self._direct, self._head = True, b""
+            self.transport.close()
+
+    def _answered(self) -> None:
+        """The next request has its own time, from when the client has taken the answer to the one before."""
+        if self.transport is None or self._clogged:
+            return
+        if self._half_closed and not self._pending():
+            self.transport.close()
+            return
+        self._extend()
+        if len(self._head) <= HEAD_LIMIT:
+            self.transport.resume_reading()
+        if self._head:
+            self._loop.call_soon(self._take)
+
+    def _pending(self) -> bool:
+        """A request that has no answer yet."""
+        return self.busy or END_OF_HEAD.search(self._head) is not None
 
     def _opened(self) -> bool:
         """Drops the preface, if there is one; False while it is not complete, or if it is refused."""
@@ -199,7 +203,7 @@ class Connection(web.RequestHandler):
             return
         method, target, version, headers = match.group(1, 2, 3, 4)
         path, hosts = origin_form(target), len(HOST.findall(headers))
-        posting = method == b"POST" and path is not None and path.partition(b"?")[0] in self._posts
+        posting = method == b"POST" and path is not None and path.partition(b"?")[0] in self.server.posts
         if method.decode() not in METHODS and not posting:
             self._refuse(405, f"method {method.decode()} is not allowed; use {', '.join(METHODS)}")
         elif path is None:
@@ -211,22 +215,32 @@ class Connection(web.RequestHandler):
         elif posting and LENGTH.findall(headers) not in ([], [b"0"]):
             self._refuse(400, "a POST comes without a body here: its parameters stand behind the path")
         else:
-            self._busy, self._direct = True, WITH_BODY.search(headers) is not None
+            self.busy, self._direct = True, WITH_BODY.search(headers) is not None
             rest, self._head = (self._head, b"") if self._direct else (b"", self._head)
             host = b"" if hosts else b"Host: \r\n"
-            super().data_received(method + b" " + path + version + host + headers + rest)
+            self._machinery().data_received(method + b" " + path + version + host + headers + rest)
 
     def _refuse(self, status: int, says: str) -> None:
-        self._refusal, self._head, self._direct = (status, says), b"", True
-        super().data_received(REFUSED)
+        self.refusal, self._head, self.busy, self._direct = (status, says), b"", True, True
+        self._machinery().data_received(REFUSED)
 
-    def _start_deadline(self) -> None:
-        self._deadline = asyncio.get_running_loop().call_later(REQUEST_SECONDS, self.give_up)
+    def _machinery(self) -> web.RequestHandler:
+        if self._handler is None:
+            assert self.transport is not None
+            self._handler = self.server.handler(self)
+            self._handler.connection_made(self.transport)
+        return self._handler
 
-    def _stop_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = None
+    def _extend(self) -> None:
+        self._due = self._loop.time() + REQUEST_SECONDS
+
+    def _watch_deadline(self) -> None:
+        """One timer for a whole connection: it looks again where there have been answers meanwhile."""
+        left = self._due - self._loop.time()
+        if left > 0:
+            self._deadline = self._loop.call_later(left, self._watch_deadline)
+        else:
+            self.give_up()
 
 
 def origin_form(target: bytes) -> bytes | None:

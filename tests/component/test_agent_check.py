@@ -6,16 +6,20 @@ import gc
 import logging
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
+import uvloop
 
 from healthagent import agentcheck
 from healthagent.agentcheck import AgentCheck
 from healthagent.board import Board
 from healthagent.model import Publication, Status
+from healthagent.reception import Reception
 from tests.build import POLICY, ROLES, Agent, galera, healthy
 
 UNKNOWN = b"down #unknown\n"
@@ -39,7 +43,21 @@ def _nothing_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agentcheck, "LINE_SECONDS", QUIET_SECONDS)
+
+
+@pytest.fixture(autouse=True)
+def _short_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agentcheck, "LINGER_SECONDS", QUIET_SECONDS)
+
+
+@pytest.fixture(autouse=True, params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def _loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio, "run", partial(run, request.param))
+
+
+def run(new_event_loop: Callable[[], asyncio.AbstractEventLoop], work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(work)
 
 
 class Ports:
@@ -52,14 +70,18 @@ class Ports:
             Board(publication, POLICY.max_age_seconds, lambda: self.now), ROLES, admin_words=admin_words
         )
 
-    async def start(self) -> list[asyncio.Server]:
+    async def start(self) -> list[Callable[[], None]]:
+        """Opens the ports; what closes them again."""
         loop = asyncio.get_running_loop()
-        servers = [
-            await loop.create_server(self.check.port(role), "127.0.0.1", 0, backlog=1024)
-            for role in ("writer", "reader", None)
-        ]
-        self.writer, self.reader, self.any_role = (server.sockets[0].getsockname()[1] for server in servers)
-        return servers
+        listeners = [socket.create_server(("127.0.0.1", 0), backlog=1024) for _ in range(2)]
+        welcomes = [partial(self.check.welcome, role) for role in ("writer", "reader")]
+        receptions = [Reception(*pair, batch=32) for pair in zip(listeners, welcomes, strict=True)]
+        for reception in receptions:
+            reception.open()
+        server = await loop.create_server(self.check.exchange, "127.0.0.1", 0, backlog=1024)
+        sockets = [*listeners, *server.sockets]
+        self.writer, self.reader, self.any_role = (listener.getsockname()[1] for listener in sockets)
+        return [server.close, *(reception.close for reception in receptions)]
 
     async def says(self, port: int, *sent: bytes, end: bool = False, until: float = 5) -> bytes:
         """All that comes until the server closes. Each piece is sent when the one before has been taken from us."""
@@ -78,19 +100,19 @@ class Ports:
     async def none_left(self) -> None:
         """Returns when the last client is gone."""
         async with asyncio.timeout(5):
-            while self.check._clients:  # noqa: ASYNC110 - their end is seen nowhere else
+            while self.check._clients or len(self.check._farewell):  # noqa: ASYNC110 - their end is seen nowhere else
                 await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
 async def serving(publication: Publication, admin_words: bool) -> AsyncIterator[Ports]:
     ports = Ports(publication, admin_words)
-    servers = await ports.start()
+    closes = await ports.start()
     try:
         yield ports
     finally:
-        for server in servers:
-            server.close()
+        for close in closes:
+            close()
         ports.check.close()
 
 
@@ -322,8 +344,9 @@ def test_a_reset_between_the_line_and_its_end() -> None:
             self.aborted = True
 
     async def work(ports: Ports) -> None:
-        transport, exchange = Reset(), ports.check.port("writer")()
+        transport, exchange = Reset(), ports.check.exchange()
         exchange.connection_made(transport)
+        exchange.data_received(b"writer\n")
         assert transport.aborted
         exchange.connection_lost(None)
 

@@ -5,20 +5,23 @@ import json
 import logging
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
-from dataclasses import asdict, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from aiohttp import web
 
 from healthagent import wire
 from healthagent.balancers import opinion
 from healthagent.board import Board
+from healthagent.handler import Server
 from healthagent.model import Publication
 from healthagent.policy import Base, Role
+from healthagent.reception import HttpDesk, Reception, wait_for_requests
 from healthagent.web import Web
 from tests.build import DOWN, POLICY, REPLICA, ROLES, Agent, galera, healthy, with_role
 
@@ -72,6 +75,52 @@ class Client:
         return Reply(await self.raw("\r\n".join(lines).encode("utf-8", "surrogateescape")))
 
 
+@dataclass
+class House:
+    """How the tests run: on which loop, and whether clients are accepted before their request is there."""
+
+    loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    waits: bool = True
+
+
+HOUSE = House()
+
+
+@pytest.fixture(autouse=True, params=["asyncio", "uvloop", "asyncio, accepted early"])
+def _house(request: pytest.FixtureRequest) -> None:
+    HOUSE.loop = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+    HOUSE.waits = not request.param.endswith("early")
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=HOUSE.loop) as runner:
+        runner.run(work)
+
+
+@asynccontextmanager
+async def listening(application: Web, *, control: bool = False) -> AsyncIterator[Client]:
+    """As the daemon listens."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        if HOUSE.waits:
+            wait_for_requests(listener)
+        async with received(application, listener, control=control):
+            yield Client(listener.getsockname()[1])
+
+
+@asynccontextmanager
+async def received(application: Web, listener: socket.socket, *, control: bool) -> AsyncIterator[None]:
+    server = application.server(control)
+    desk = HttpDesk(server.prepared, server)
+    reception = Reception(listener, desk.welcome, batch=32)
+    reception.open()
+    try:
+        yield
+    finally:
+        reception.close()
+        await desk.close()
+        await server.close(1.0)
+
+
 class Reply:
     def __init__(self, raw: bytes) -> None:
         head, _, self.body = raw.partition(b"\r\n\r\n")
@@ -118,17 +167,10 @@ def talk(
         board = Board(told, POLICY.max_age_seconds, lambda: now)
         about = {"source": "test", "last_reload_success": True, "errors": []}
         application = Web(board, roles, lambda: about, never_asked, acknowledge, drain_code=drain_code)
-        runner = web.ServerRunner(application.server(control), handle_signals=False)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
-        await site.start()
-        port = runner.addresses[0][1]
-        try:
-            await asyncio.wait_for(work(Client(port)), 25)
-        finally:
-            await runner.cleanup()
+        async with asyncio.timeout(25), listening(application, control=control) as client:
+            await work(client)
 
-    asyncio.run(main(), debug=False)
+    run(main())
 
 
 # --- paths ----------------------------------------------------------------------------------------------------------
@@ -281,18 +323,12 @@ def test_a_reload_changes_the_code_of_what_is_draining_already() -> None:
     application = Web(Board(publication, 3.0, lambda: 0.0), ROLES, dict, never_asked, nothing_held, drain_code=503)
 
     async def main() -> None:
-        runner = web.ServerRunner(application.server(), handle_signals=False)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            client = Client(runner.addresses[0][1])
+        async with listening(application) as client:
             assert (await client.get("/reader")).code == 503
             application.adopt(ROLES, drain_code=404)
             assert (await client.get("/reader")).code == 404
-        finally:
-            await runner.cleanup()
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_role_that_is_new_and_not_judged_yet_is_starting() -> None:
@@ -303,18 +339,12 @@ def test_a_role_that_is_new_and_not_judged_yet_is_starting() -> None:
         own = replace(ROLES[2], name="analytics")
         application = Web(Board(agent.publication, 3.0, lambda: agent.now), ROLES, dict, never_asked, nothing_held)
         application.adopt((*ROLES, own), drain_code=503)
-        runner = web.ServerRunner(application.server(), handle_signals=False)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            client = Client(runner.addresses[0][1])
+        async with listening(application) as client:
             reply = await client.get("/analytics")
             assert (reply.code, reply.phrase) == (503, "starting")
             assert (await client.get("/why?role=analytics")).document == []
-        finally:
-            await runner.cleanup()
 
-    asyncio.run(main())
+    run(main())
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
@@ -760,12 +790,13 @@ def test_what_aiohttp_says_of_a_client_that_is_gone_is_not_told() -> None:
     """3.8 asserts that a connection still is one when it looks at its request, a moment after it came."""
 
     async def work(client: Client) -> None:
-        async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        async def never(request: web.BaseRequest) -> web.StreamResponse:
             raise AssertionError
 
-        connection = wire.Server(handler, {})()
-        assert connection.transport is None
-        connection.log_exception("Unhandled exception")
+        server = Server(never, lambda request, peer: None, {})
+        machinery = server.handler(server())
+        assert machinery.transport is None
+        machinery.log_exception("Unhandled exception")
 
     talk(work)
 
@@ -775,20 +806,18 @@ def test_the_unix_socket_answers_like_tcp(tmp_path: Path) -> None:
         agent = healthy(READ_ONLY)
         board = Board(agent.publication, 3.0, lambda: agent.now)
         application = Web(board, ROLES, dict, never_asked, nothing_held)
-        runner = web.ServerRunner(application.server(control=True), handle_signals=False)
-        await runner.setup()
-        await web.UnixSite(runner, str(tmp_path / "c.sock")).start()
-        try:
-            for path, role in PATHS:
-                reader, writer = await asyncio.open_unix_connection(tmp_path / "c.sock")
-                writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-                reply = Reply(await reader.read())
-                assert reply.headers["x-healthagent-role"] == role
-                writer.close()
-        finally:
-            await runner.cleanup()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "c.sock"))
+            listener.listen()
+            async with received(application, listener, control=True):
+                for path, role in PATHS:
+                    reader, writer = await asyncio.open_unix_connection(tmp_path / "c.sock")
+                    writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+                    reply = Reply(await reader.read())
+                    assert reply.headers["x-healthagent-role"] == role
+                    writer.close()
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_client_that_sends_and_never_reads_holds_nobody_up_and_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:

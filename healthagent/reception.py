@@ -1,0 +1,164 @@
+"""Accepts clients, and answers those whose question is there already without making a transport for them.
+
+Two system calls more than accept and close, instead of an event, a protocol, a timer and their end: two thirds of the
+work (docs/performance.md). Whoever is not answered like this gets a transport, and all the time that clients have.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from healthagent.wire import HEAD_LIMIT
+
+__all__ = ["Farewell", "HttpDesk", "Reception", "wait_for_requests"]
+
+log = logging.getLogger("healthagent.reception")
+
+# no file, no memory: clients wait in the backlog meanwhile
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+REST_SECONDS = 0.1
+DEFER_SECONDS = 1
+
+
+class Reception:
+    """One listening socket; `welcome` gets each client's socket, which is its own from then on, and its address."""
+
+    def __init__(self, listener: socket.socket, welcome: Callable[[socket.socket, str], None], *, batch: int) -> None:
+        """`batch`: as many are accepted before others get their turn."""
+        self._listener, self._welcome, self._batch = listener, welcome, batch
+        self._resting: asyncio.TimerHandle | None = None
+        self._complained = False
+
+    def open(self) -> None:
+        self._listener.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._listener)
+        if self._resting is not None:
+            self._resting.cancel()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        for _ in range(self._batch):
+            try:
+                client, address = self._listener.accept()
+            except OSError as error:  # nobody is left, or whoever it was has gone already
+                if error.errno in OUT_OF_RESOURCES:
+                    self._rest(error)
+                return
+            self._complained = False
+            self._welcome(client, address[0] if isinstance(address, tuple) else "")
+
+    def _rest(self, error: OSError) -> None:
+        """The listener stays readable: without a rest this would be a loop."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener)
+        self._resting = loop.call_later(REST_SECONDS, self.open)
+        if not self._complained:
+            log.warning("clients have to wait: %s", error.strerror)
+        self._complained = True
+
+
+def wait_for_requests(listener: socket.socket) -> None:
+    """A TCP client is accepted when its request is there, or DEFER_SECONDS after it has come without one (tcp(7))."""
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
+
+
+class HttpDesk:
+    """Answers a health check that has come with its connection; `make` makes the protocol for everybody else."""
+
+    def __init__(
+        self,
+        prepared: Callable[[bytes, str], tuple[bytes, bool] | None],
+        make: Callable[[bytes], asyncio.Protocol],
+    ) -> None:
+        self._prepared, self._make = prepared, make
+        self._moving: set[asyncio.Task[object]] = set()
+
+    def welcome(self, client: socket.socket, address: str) -> None:
+        try:
+            request = client.recv(HEAD_LIMIT, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self._move(client, b"")
+            return
+        except OSError:  # it has reset the connection
+            client.close()
+            return
+        prepared = self._prepared(request, address)
+        if prepared is None:
+            self._move(client, request) if request else client.close()
+            return
+        message, stays = prepared
+        try:
+            sent = client.send(message, socket.MSG_DONTWAIT)
+        except OSError:
+            sent = 0
+        if stays and sent == len(message):
+            self._move(client, b"")
+        else:
+            client.close()
+
+    async def close(self) -> None:
+        """Waits for those who are on their way to a transport."""
+        await asyncio.gather(*self._moving, return_exceptions=True)
+
+    def _move(self, client: socket.socket, received: bytes) -> None:
+        """A transport, a protocol, and all that has been received."""
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        moving = loop.create_task(loop.connect_accepted_socket(partial(self._make, received), client))
+        self._moving.add(moving)
+        moving.add_done_callback(partial(self._moved, client))
+
+    def _moved(self, client: socket.socket, moving: "asyncio.Task[object]") -> None:
+        self._moving.discard(moving)
+        if moving.cancelled() or moving.exception() is not None:
+            client.close()
+
+
+class Farewell:
+    """Clients that have been told all: our side is closed, theirs may still say something.
+
+    What is unread when a socket is closed makes the kernel send a reset (RFC 2525 2.17), which may overtake the
+    answer. So they stay a while, but never more than `room` of them.
+    """
+
+    def __init__(self, *, seconds: float, room: int) -> None:
+        self._seconds, self._room = seconds, room
+        self._leaving: deque[tuple[float, socket.socket]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._leaving)
+
+    def take(self, client: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._leaving.append((loop.time() + self._seconds, client))
+        if len(self._leaving) > self._room:
+            _part(self._leaving.popleft()[1])
+        if self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._sweep)
+
+    def close(self) -> None:
+        while self._leaving:
+            _part(self._leaving.popleft()[1])
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._leaving and self._leaving[0][0] <= loop.time():
+            _part(self._leaving.popleft()[1])
+        self._timer = loop.call_at(self._leaving[0][0], self._sweep) if self._leaving else None
+
+
+def _part(client: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        client.recv(HEAD_LIMIT, socket.MSG_DONTWAIT)
+    client.close()
