@@ -29,7 +29,6 @@ LINE_LIMIT = 64  # bytes of a role's name, generously
 LINE_SECONDS = 0.4
 LINGER_SECONDS = 1.0  # for the client to read its line and close
 DROP_LIMIT = 16384
-FAREWELLS = 512  # at 20,000 checks a second the oldest one has had 25 ms
 UNKNOWN = f"down #{Reason.UNKNOWN.word}\n".encode()
 
 
@@ -39,7 +38,7 @@ class AgentCheck:
     def __init__(self, board: Board, roles: Iterable[Role], *, admin_words: bool) -> None:
         self._board = board
         self._clients: dict[Exchange, None] = {}
-        self._farewell = Farewell(seconds=LINGER_SECONDS, room=min(_room(), FAREWELLS))
+        self._farewell = Farewell(seconds=LINGER_SECONDS, room=_room())
         self.adopt(roles, admin_words=admin_words)
 
     def adopt(self, roles: Iterable[Role], *, admin_words: bool) -> None:
@@ -150,5 +149,5 @@ class Exchange(asyncio.Protocol):
 
 
 def _room() -> int:
-    """Half as many clients as HTTP has room for."""
-    return client_limit() // 2
+    """Half as many clients as HTTP has room for: one half of them at ports with a role, one at those without."""
+    return client_limit() // 4

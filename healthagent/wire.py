@@ -125,7 +125,10 @@ class Connection(asyncio.Protocol):
         except ConnectionError:  # a check that ends in RST; aiohttp comes to the same end
             return response
         self.busy = False
-        self._answered()
+        if response.keep_alive:
+            self._answered()
+        else:
+            self._last()
         return response
 
     def give_up(self) -> None:
@@ -164,7 +167,12 @@ class Connection(asyncio.Protocol):
         if stays:
             self._answered()
         else:
-            self._direct, self._head = True, b""
+            self._last()
+
+    def _last(self) -> None:
+        """Ends the connection when all is sent; nothing more is heard."""
+        self._direct, self._head = True, b""
+        if self.transport is not None:
             self.transport.close()
 
     def _answered(self) -> None:
