@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import os
+import resource
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -15,13 +17,13 @@ import pytest
 import uvloop
 from aiohttp import web
 
-from healthagent import wire
+from healthagent import reception, wire
 from healthagent.balancers import opinion
 from healthagent.board import Board
 from healthagent.handler import Server
 from healthagent.model import Publication
 from healthagent.policy import Base, Role
-from healthagent.reception import HttpDesk, Reception, wait_for_requests
+from healthagent.reception import DEFER_SECONDS, HttpDesk, Reception, wait_for_requests
 from healthagent.web import Web
 from tests.build import DOWN, POLICY, REPLICA, ROLES, Agent, galera, healthy, with_role
 
@@ -111,12 +113,12 @@ async def listening(application: Web, *, control: bool = False) -> AsyncIterator
 async def received(application: Web, listener: socket.socket, *, control: bool) -> AsyncIterator[None]:
     server = application.server(control)
     desk = HttpDesk(server.prepared, server)
-    reception = Reception(listener, desk.welcome, batch=32)
-    reception.open()
+    accepting = Reception(listener, desk.welcome, batch=32)
+    accepting.open()
     try:
         yield
     finally:
-        reception.close()
+        accepting.close()
         await desk.close()
         await server.close(1.0)
 
@@ -765,6 +767,62 @@ def test_500_idle_connections_do_not_keep_the_others_from_their_answers() -> Non
             writer.close()
 
     talk(work)
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /any"])
+@pytest.mark.parametrize("target", [b"/any", b"/any?format=text"])
+def test_a_client_that_takes_its_time_is_answered(before: bytes, target: bytes) -> None:
+    """The kernel keeps who has said nothing for a second; then it is a client like any other."""
+    head = b"GET " + target + b" HTTP/1.0\r\n\r\n"
+
+    async def work(client: Client) -> None:
+        reader, writer = await client.open()
+        writer.write(before)
+        await asyncio.sleep(DEFER_SECONDS + 0.3)
+        writer.write(head.removeprefix(before))
+        assert Reply(await reader.read()).text == "OK any weight=100 state=synced\n"
+        writer.close()
+
+    talk(work)
+
+
+@pytest.mark.parametrize("target", ["/any", "/any?format=text", "/state"])
+def test_a_client_that_has_closed_its_side_is_answered(target: str) -> None:
+    head = f"GET {target} HTTP/1.1\r\n\r\n".encode()
+
+    async def work(client: Client) -> None:
+        assert (await client.raw(head * 3, end=True)).count(b"HTTP/1.1 200 OK\r\n") == 3
+        assert await client.raw(b"", end=True) == b""
+        assert await client.raw(head[:9], end=True) == b""
+
+    talk(work)
+
+
+def test_where_no_file_is_left_clients_wait(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "REST_SECONDS", 0.01)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def work(client: Client) -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as late:
+            late.setblocking(False)
+            free = os.dup(0)
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+            try:
+                await loop.sock_connect(late, ("127.0.0.1", client.port))
+                await loop.sock_sendall(late, b"GET /any HTTP/1.0\r\n\r\n")
+                answer = asyncio.ensure_future(loop.sock_recv(late, 4096))
+                await asyncio.wait({answer}, timeout=0.2)  # some rests
+                assert not answer.done()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert Reply(await answer).code == 200
+
+    talk(work)
+    warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warned == ["clients have to wait: Too many open files"]
+    caplog.clear()
 
 
 @pytest.mark.parametrize(
