@@ -805,13 +805,13 @@ def test_where_no_file_is_left_clients_wait(caplog: pytest.LogCaptureFixture, mo
     async def work(client: Client) -> None:
         loop = asyncio.get_running_loop()
         with socket.socket() as late:
-            late.setblocking(False)
             free = os.dup(0)
             os.close(free)
             resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
             try:
-                await loop.sock_connect(late, ("127.0.0.1", client.port))
-                await loop.sock_sendall(late, b"GET /any HTTP/1.0\r\n\r\n")
+                late.connect(("127.0.0.1", client.port))
+                late.sendall(b"GET /any HTTP/1.0\r\n\r\n")
+                late.setblocking(False)
                 answer = asyncio.ensure_future(loop.sock_recv(late, 4096))
                 await asyncio.wait({answer}, timeout=0.2)  # some rests
                 assert not answer.done()
