@@ -458,7 +458,8 @@ def test_an_agent_check_port_can_become_one_of_http_and_back(daemon: Daemon) -> 
     assert daemon.answers(other)
     daemon.configure(agent_check=f'listen: {{"127.0.0.1:{other}": writer}}')
     daemon.signal(signal.SIGHUP)
-    wait(lambda: agent_line(other).startswith(b"down #"), "and agent-check again")
+    wait(lambda: daemon.said().count(" reloaded: ") == 2, "the second reload")
+    assert agent_line(other).startswith(b"down #"), "and agent-check again"
 
 
 def test_a_reload_that_cannot_open_an_agent_check_port_changes_nothing(daemon: Daemon) -> None:
