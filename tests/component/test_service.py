@@ -42,11 +42,13 @@ class Daemon:
             f"state_dir: {self.directory}/state\n{more}"
         )
 
-    def start(self, *, files: str | None = None) -> "Daemon":
-        """`files`: how many it may open, as SOFT:HARD."""
+    def start(self, *, files: str | None = None, modules: Path | None = None) -> "Daemon":
+        """`files`: how many it may open, as SOFT:HARD. `modules`: a directory that Python looks into first."""
         limit = ["prlimit", f"--nofile={files}"] if files else []
+        path = os.pathsep.join(filter(None, [str(modules) if modules else "", os.environ.get("PYTHONPATH", "")]))
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*limit, *self.command], stderr=log, stdout=log)
+            environment = {**os.environ, "PYTHONPATH": path}
+            self.process = subprocess.Popen([*limit, *self.command], stderr=log, stdout=log, env=environment)
         wait(lambda: self.answers(self.port), "the agent answers")
         return self
 
@@ -460,6 +462,30 @@ def test_an_agent_check_port_can_become_one_of_http_and_back(daemon: Daemon) -> 
     daemon.signal(signal.SIGHUP)
     wait(lambda: daemon.said().count(" reloaded: ") == 2, "the second reload")
     assert agent_line(other).startswith(b"down #"), "and agent-check again"
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_it_runs_on_uvloop_where_that_is_installed_and_without_as_well(
+    daemon: Daemon, tmp_path: Path, installed: bool
+) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "uvloop.py").write_text("raise ImportError")
+    role, named = free_port(), free_port()
+    ports = f'listen: {{"127.0.0.1:{role}": writer, "127.0.0.1:{named}": null}}'
+    daemon.configure(agent_check=ports)
+    daemon.start(modules=None if installed else hidden)
+    assert daemon.process is not None
+    assert ("uvloop" in Path(f"/proc/{daemon.process.pid}/maps").read_text()) is installed
+    for path in ("/writer", "/writer?format=json", "/state"):
+        assert daemon.get(path)[0] == (200 if path == "/state" else 503)
+    assert agent_line(role).startswith(b"down #")
+    assert agent_line(named, b"writer\n").startswith(b"down #")
+    daemon.configure(agent_check=ports, more="log: {level: debug}\n")
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: " reloaded: " in daemon.said(), "the reload")
+    assert daemon.stop() == 0
+    assert "Traceback" not in daemon.said()
 
 
 def test_a_reload_that_cannot_open_an_agent_check_port_changes_nothing(daemon: Daemon) -> None:
