@@ -1,0 +1,192 @@
+"""How fast checks are answered, beside nginx and a shell check: `lab/enter python -m benchmarks.load`.
+
+Every server is pinned to one processor and the client to another; the database, which the agents go on probing, is on
+the client's. A round asks each server once, one after the other, and a ratio is that of two runs of one round.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+
+from benchmarks.knocking import AT_ONCE, Asked, knock, wrk
+from benchmarks.machine import pin_here
+from benchmarks.report import Section, markdown, spread
+from benchmarks.rivals import (
+    STOCK,
+    UVLOOP,
+    Clustercheck,
+    Nginx,
+    agent_beside,
+    builds,
+    busy_seconds,
+    loop_of,
+    wait_up,
+)
+from lab import Galera, GaleraNode, Process
+
+__all__ = ["sections"]
+
+ROUNDS = 5
+SECONDS = 2
+RATE = 5000
+SLOW_SECONDS = 3
+PORTS = {UVLOOP: 9200, STOCK: 9210}
+AGENT_CHECK_PORTS = {UVLOOP: 9201, STOCK: 9211}
+
+Ask = Callable[[], Asked]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One server in one round."""
+
+    asked: Asked
+    cpu_seconds: float
+    queries: int
+
+    @property
+    def cpu_ms_per_1000(self) -> float:
+        return 1e6 * self.cpu_seconds / self.asked.checks
+
+
+def measured(server: Process, ask: Ask, node: GaleraNode) -> Run:
+    """What the server spent, and what the database was asked meanwhile by whomever."""
+    queries, spent = questions(node), busy_seconds(server)
+    asked = ask()
+    return Run(asked=asked, cpu_seconds=busy_seconds(server) - spent, queries=questions(node) - queries - 1)
+
+
+def questions(node: GaleraNode) -> int:
+    return int(node.status("Questions") or 0)
+
+
+def rounds(servers: Mapping[str, tuple[Process, Ask]], node: GaleraNode, count: int) -> dict[str, list[Run]]:
+    """All servers in turn, so many times; each round begins with another one."""
+    names, found = list(servers), {name: list[Run]() for name in servers}
+    for number in range(count):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            server, ask = servers[name]
+            found[name].append(measured(server, ask, node))
+    return found
+
+
+def table(title: str, method: str, found: Mapping[str, Sequence[Run]], limit: str = "nginx") -> Section:
+    """Absolute figures as medians, and the ratios to `limit` of each round."""
+    rows = []
+    for name, runs in found.items():
+        pairs = list(zip(runs, found[limit], strict=True))
+        p50, p99 = (median(times) / 1000 for times in ([r.asked.p50_us for r in runs], [r.asked.p99_us for r in runs]))
+        cells = [
+            name,
+            f"{median(run.asked.rate for run in runs):,.0f}",
+            ratios([run.asked.rate / of.asked.rate for run, of in pairs]),
+            f"{100 * median(run.cpu_seconds / run.asked.seconds for run in runs):.0f} %",
+            f"{median(run.cpu_ms_per_1000 for run in runs):,.1f}",
+            ratios([run.cpu_ms_per_1000 / of.cpu_ms_per_1000 for run, of in pairs]),
+            f"{p50:.2f} / {p99:.2f}",
+            ratios([run.asked.p99_us / of.asked.p99_us for run, of in pairs]),
+            f"{median(run.queries / run.asked.checks for run in runs):.4f}",
+        ]
+        rows.append(tuple(cells))
+    return Section(title=title, method=method, columns=COLUMNS, rows=tuple(rows))
+
+
+def ratios(values: Sequence[float]) -> str:
+    middle = median(values)
+    return spread(values, "{:,.0f}" if middle >= 100 else "{:.2f}" if middle >= 0.1 else "{:.4f}")
+
+
+COLUMNS = (
+    "server",
+    "checks/s",
+    "ratio",
+    "core busy",
+    "CPU ms / 1000 checks",
+    "ratio",
+    "p50 / p99 ms",
+    "ratio of p99",
+    "queries / check",
+)
+
+
+def sections() -> list[Section]:
+    """The tables of this subject; LabError where something does not answer as it must."""
+    builds()
+    pin_here()
+    with ExitStack() as stack:
+        cluster = stack.enter_context(Galera(1))
+        cluster.start()
+        node = cluster.nodes[0]
+        agents = {
+            build: stack.enter_context(
+                agent_beside(
+                    node,
+                    build,
+                    port=PORTS[build],
+                    agent_check={"listen": {f"127.0.0.1:{AGENT_CHECK_PORTS[build]}": "writer"}},
+                )
+            ).start()
+            for build in (UVLOOP, STOCK)
+        }
+        wait_up(list(agents.values()))
+        nginx = stack.enter_context(Nginx(agents[UVLOOP].get("/writer"))).start()
+        clustercheck = stack.enter_context(Clustercheck(node)).start()
+        sizes = nginx.as_large_as(PORTS[UVLOOP])
+        names = {build: f"healthagent, {loop_of(agents[build])}" for build in agents}
+        if len(set(names.values())) < len(names):
+            names = {build: f"{name} ({build.name} installed)" for build, name in names.items()}
+
+        def against_nginx(
+            port: int, ask: Callable[[int], Asked], ports: Mapping[object, int]
+        ) -> dict[str, tuple[Process, Ask]]:
+            servers: dict[str, tuple[Process, Ask]] = {"nginx": (nginx, partial(ask, port))}
+            servers.update({names[build]: (agents[build], partial(ask, ports[build])) for build in agents})
+            return servers
+
+        http = partial(against_nginx, Nginx.HTTP, ports=PORTS)
+        size = f"nginx answers {sizes[0]} bytes, the agent {sizes[1]}."
+        shell = {"nginx": http(partial(knock, seconds=SECONDS))["nginx"]}
+        shell["clustercheck under xinetd"] = (clustercheck, partial(knock, Clustercheck.PORT, seconds=SECONDS))
+        return [
+            table(
+                "HTTP, a new connection for each check",
+                f"`knock`, {AT_ONCE} at once, GET /writer with `Connection: close`, read to its end. {size}",
+                rounds(http(partial(knock, seconds=SECONDS)), node, ROUNDS),
+            ),
+            table(
+                "HTTP, a new connection for each check, by wrk",
+                f"`wrk -t1 -c{AT_ONCE} -H 'Connection: close'`: another client, the same question.",
+                rounds(http(partial(wrk, seconds=SECONDS)), node, ROUNDS),
+            ),
+            table(
+                "HTTP, kept connections",
+                f"`knock -k`, {AT_ONCE} connections, the next request when the answer is there.",
+                rounds(http(partial(knock, seconds=SECONDS, keep=True)), node, ROUNDS),
+            ),
+            table(
+                "agent-check",
+                f"`knock`, {AT_ONCE} at once, nothing sent, read to its end; nginx: `stream {{ return }}`.",
+                rounds(
+                    against_nginx(Nginx.STREAM, partial(knock, seconds=SECONDS, speaks_first=True), AGENT_CHECK_PORTS),
+                    node,
+                    ROUNDS,
+                ),
+            ),
+            table(
+                f"HTTP, {RATE:,} new connections a second",
+                "`knock -r`: each check is timed from the moment when it was due, so that none waits unseen.",
+                rounds(http(partial(knock, seconds=SLOW_SECONDS, rate=RATE)), node, ROUNDS),
+            ),
+            table(
+                "A shell check under xinetd",
+                f"Two clients for each check, each with a query and what it asks by itself; {AT_ONCE} at once, a new connection each.",
+                rounds(shell, node, 5),
+            ),
+        ]
+
+
+if __name__ == "__main__":
+    print(markdown(sections()))
