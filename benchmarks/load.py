@@ -16,6 +16,7 @@ from benchmarks.report import Section, markdown, spread
 from benchmarks.rivals import (
     STOCK,
     UVLOOP,
+    Build,
     Clustercheck,
     Nginx,
     agent_beside,
@@ -24,7 +25,7 @@ from benchmarks.rivals import (
     loop_of,
     wait_up,
 )
-from lab import Galera, GaleraNode, Process
+from lab import Agent, Galera, GaleraNode, Process
 
 __all__ = ["sections"]
 
@@ -62,10 +63,10 @@ def questions(node: GaleraNode) -> int:
     return int(node.status("Questions") or 0)
 
 
-def rounds(servers: Mapping[str, tuple[Process, Ask]], node: GaleraNode, count: int) -> dict[str, list[Run]]:
+def rounds(servers: Mapping[str, tuple[Process, Ask]], node: GaleraNode) -> dict[str, list[Run]]:
     """All servers in turn, so many times; each round begins with another one."""
     names, found = list(servers), {name: list[Run]() for name in servers}
-    for number in range(count):
+    for number in range(ROUNDS):
         first = number % len(names)
         for name in names[first:] + names[:first]:
             server, ask = servers[name]
@@ -112,78 +113,87 @@ COLUMNS = (
 )
 
 
-def sections() -> list[Section]:
-    """The tables of this subject; LabError where something does not answer as it must."""
-    builds()
-    pin_here()
-    with ExitStack() as stack:
+class Stand:
+    """The servers that are asked, all of them up; `stack` ends them."""
+
+    def __init__(self, stack: ExitStack) -> None:
         cluster = stack.enter_context(Galera(1))
         cluster.start()
-        node = cluster.nodes[0]
-        agents = {
-            build: stack.enter_context(
-                agent_beside(
-                    node,
-                    build,
-                    port=PORTS[build],
-                    agent_check={"listen": {f"127.0.0.1:{AGENT_CHECK_PORTS[build]}": "writer"}},
-                )
-            ).start()
-            for build in (UVLOOP, STOCK)
+        self.node = cluster.nodes[0]
+        self.agents = {build: stack.enter_context(self._agent(build)).start() for build in builds()}
+        wait_up(list(self.agents.values()))
+        self.nginx = stack.enter_context(Nginx(self.agents[UVLOOP].get("/writer"))).start()
+        self.sizes = self.nginx.as_large_as(PORTS[UVLOOP])
+        self.clustercheck = stack.enter_context(Clustercheck(self.node)).start()
+
+    def _agent(self, build: Build) -> Agent:
+        port = AGENT_CHECK_PORTS[build]
+        return agent_beside(
+            self.node, build, port=PORTS[build], agent_check={"listen": {f"127.0.0.1:{port}": "writer"}}
+        )
+
+    def _name(self, build: Build) -> str:
+        loops = [loop_of(agent) for agent in self.agents.values()]
+        name = f"healthagent, {loop_of(self.agents[build])}"
+        return name if len(set(loops)) == len(loops) else f"{name} (venv {build.name})"
+
+    def http(self, ask: Callable[[int], Asked]) -> dict[str, list[Run]]:
+        return self._rounds(ask, Nginx.HTTP, PORTS)
+
+    def agent_check(self, ask: Callable[[int], Asked]) -> dict[str, list[Run]]:
+        return self._rounds(ask, Nginx.STREAM, AGENT_CHECK_PORTS)
+
+    def _rounds(self, ask: Callable[[int], Asked], port: int, ports: Mapping[Build, int]) -> dict[str, list[Run]]:
+        servers: dict[str, tuple[Process, Ask]] = {"nginx": (self.nginx, partial(ask, port))}
+        for build, agent in self.agents.items():
+            servers[self._name(build)] = (agent, partial(ask, ports[build]))
+        return rounds(servers, self.node)
+
+    def shell(self, ask: Callable[[int], Asked]) -> dict[str, list[Run]]:
+        servers: dict[str, tuple[Process, Ask]] = {
+            "nginx": (self.nginx, partial(ask, Nginx.HTTP)),
+            "clustercheck under xinetd": (self.clustercheck, partial(ask, Clustercheck.PORT)),
         }
-        wait_up(list(agents.values()))
-        nginx = stack.enter_context(Nginx(agents[UVLOOP].get("/writer"))).start()
-        clustercheck = stack.enter_context(Clustercheck(node)).start()
-        sizes = nginx.as_large_as(PORTS[UVLOOP])
-        names = {build: f"healthagent, {loop_of(agents[build])}" for build in agents}
-        if len(set(names.values())) < len(names):
-            names = {build: f"{name} ({build.name} installed)" for build, name in names.items()}
+        return rounds(servers, self.node)
 
-        def against_nginx(
-            port: int, ask: Callable[[int], Asked], ports: Mapping[object, int]
-        ) -> dict[str, tuple[Process, Ask]]:
-            servers: dict[str, tuple[Process, Ask]] = {"nginx": (nginx, partial(ask, port))}
-            servers.update({names[build]: (agents[build], partial(ask, ports[build])) for build in agents})
-            return servers
 
-        http = partial(against_nginx, Nginx.HTTP, ports=PORTS)
-        size = f"nginx answers {sizes[0]} bytes, the agent {sizes[1]}."
-        shell = {"nginx": http(partial(knock, seconds=SECONDS))["nginx"]}
-        shell["clustercheck under xinetd"] = (clustercheck, partial(knock, Clustercheck.PORT, seconds=SECONDS))
+def sections() -> list[Section]:
+    """The tables of this subject; LabError where something does not answer as it must."""
+    pin_here()
+    with ExitStack() as stack:
+        stand = Stand(stack)
         return [
             table(
                 "HTTP, a new connection for each check",
-                f"`knock`, {AT_ONCE} at once, GET /writer with `Connection: close`, read to its end. {size}",
-                rounds(http(partial(knock, seconds=SECONDS)), node, ROUNDS),
+                f"`knock`, {AT_ONCE} at once, GET /writer with `Connection: close`, read to its end. nginx answers "
+                f"{stand.sizes[0]} bytes, the agent {stand.sizes[1]}.",
+                stand.http(partial(knock, seconds=SECONDS)),
             ),
             table(
                 "HTTP, a new connection for each check, by wrk",
                 f"`wrk -t1 -c{AT_ONCE} -H 'Connection: close'`: another client, the same question.",
-                rounds(http(partial(wrk, seconds=SECONDS)), node, ROUNDS),
+                stand.http(partial(wrk, seconds=SECONDS)),
             ),
             table(
                 "HTTP, kept connections",
                 f"`knock -k`, {AT_ONCE} connections, the next request when the answer is there.",
-                rounds(http(partial(knock, seconds=SECONDS, keep=True)), node, ROUNDS),
-            ),
-            table(
-                "agent-check",
-                f"`knock`, {AT_ONCE} at once, nothing sent, read to its end; nginx: `stream {{ return }}`.",
-                rounds(
-                    against_nginx(Nginx.STREAM, partial(knock, seconds=SECONDS, speaks_first=True), AGENT_CHECK_PORTS),
-                    node,
-                    ROUNDS,
-                ),
+                stand.http(partial(knock, seconds=SECONDS, keep=True)),
             ),
             table(
                 f"HTTP, {RATE:,} new connections a second",
                 "`knock -r`: each check is timed from the moment when it was due, so that none waits unseen.",
-                rounds(http(partial(knock, seconds=SLOW_SECONDS, rate=RATE)), node, ROUNDS),
+                stand.http(partial(knock, seconds=SLOW_SECONDS, rate=RATE)),
+            ),
+            table(
+                "agent-check",
+                f"`knock`, {AT_ONCE} at once, nothing sent, read to its end; nginx: `stream {{ return }}`.",
+                stand.agent_check(partial(knock, seconds=SECONDS, speaks_first=True)),
             ),
             table(
                 "A shell check under xinetd",
-                f"Two clients for each check, each with a query and what it asks by itself; {AT_ONCE} at once, a new connection each.",
-                rounds(shell, node, 5),
+                f"`knock`, {AT_ONCE} at once, a new connection for each check. A check is two clients, each with one "
+                "query and what it asks by itself.",
+                stand.shell(partial(knock, seconds=SECONDS)),
             ),
         ]
 
