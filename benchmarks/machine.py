@@ -68,30 +68,28 @@ def about(pythons: Sequence[Path]) -> list[str]:
     where = f"{model[1] if model else platform.machine()}, {len(_CPUS)} processors, Linux {platform.release()}"
     if CLIENT_CPU == SERVER_CPU:
         where += "; **asking and answering side share the only processor: ratios mean little**"
-    programs = [
-        _says(SERVER, "--version"),
-        _says("nginx", "-v"),
-        _says("wrk", "-v"),
-        _says("xinetd", "-version"),
-        _says("haproxy", "-v"),
-        _says("curl", "--version"),
-    ]
+    programs = ((SERVER, "--version"), ("nginx", "-v"), ("wrk", "-v"), ("xinetd", "-version"), ("curl", "--version"))
+    versions = (f"{Path(program).name} {_version(_says(program, option))}" for program, option in programs)
     lines = [
         f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_says('git', 'describe', '--always', '--dirty')}",
         f"- {where}",
-        f"- {'; '.join(program for program in programs if program)}",
+        f"- {', '.join(versions)}",
     ]
     return [*lines, *(f"- `{python.parents[1].name}`: {_libraries(python)}" for python in pythons)]
 
 
 def _says(*argv: str) -> str:
-    """The first line that the program prints, without a date of building; empty where it is not there."""
+    """The first line that the program prints; empty where it is not there."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return ""
-    line = (done.stdout or done.stderr).strip().partition("\n")[0]
-    return re.sub(r" (\[|Copyright|for debian|libcurl|- https).*| \(.*", "", line).strip()
+    return (done.stdout or done.stderr).strip().partition("\n")[0]
+
+
+def _version(text: str) -> str:
+    found = re.search(r"\d+\.\d[^\s,;]*", text)
+    return found[0] if found else "(not installed)"
 
 
 def _libraries(python: Path) -> str:
