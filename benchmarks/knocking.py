@@ -13,7 +13,7 @@ __all__ = ["REQUEST", "Asked", "answer_bytes", "knock", "wrk"]
 
 SOURCE = Path(__file__).with_name("knock.c")
 AT_ONCE = 16
-REQUEST = "GET /writer HTTP/1.1\r\nHost: healthagent\r\nConnection: {}\r\n\r\n"
+REQUEST = "GET {} HTTP/1.1\r\nHost: healthagent\r\nConnection: {}\r\n\r\n"
 UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
 
@@ -32,12 +32,24 @@ class Asked:
         return self.checks / self.seconds
 
 
-def knock(port: int, *, seconds: float, speaks_first: bool = False, keep: bool = False, rate: float = 0) -> Asked:
-    """HTTP, or an agent-check port that speaks first; a new connection for each check unless `keep`."""
+def knock(
+    port: int,
+    *,
+    seconds: float,
+    speaks_first: bool = False,
+    keep: bool = False,
+    rate: float = 0,
+    path: str = "/writer",
+    address: str = "127.0.0.1",
+) -> Asked:
+    """HTTP, or an agent-check port that speaks first; a new connection for each check unless `keep`.
+
+    `rate`: so many checks a second, else as fast as they are answered. LabError if any is not answered with 200 or up.
+    """
     argv: list[str | Path] = [_built(), "-c", str(AT_ONCE), "-d", str(seconds), "-r", str(rate)]
     if not speaks_first:
-        argv += ["-s", REQUEST.format("keep-alive" if keep else "close"), *(["-k"] if keep else [])]
-    argv += ["127.0.0.1", str(port), "up " if speaks_first else "HTTP/1.1 200 "]
+        argv += ["-s", REQUEST.format(path, "keep-alive" if keep else "close"), *(["-k"] if keep else [])]
+    argv += [address, str(port), "up " if speaks_first else "HTTP/1.1 200 "]
     done = subprocess.run(pinned(*argv, cpu=CLIENT_CPU), capture_output=True, text=True, check=False)
     found = dict(re.findall(r"(\w+)=([0-9.]+)", done.stdout))
     if done.returncode or not found:
@@ -73,7 +85,7 @@ def answer_bytes(address: str, port: int) -> bytes:
     """The whole answer to the check that is measured; empty where nobody answers."""
     try:
         with socket.create_connection((address, port), timeout=5) as connection:
-            connection.sendall(REQUEST.format("close").encode())
+            connection.sendall(REQUEST.format("/writer", "close").encode())
             return b"".join(iter(lambda: connection.recv(65536), b""))
     except OSError:
         return b""

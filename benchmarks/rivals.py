@@ -219,9 +219,9 @@ def first_verdict_seconds(agent: Agent, status: int = 200) -> float:
     return time.monotonic() - began
 
 
-def _status(agent: Agent) -> int:
+def _status(agent: Agent, path: str = "/writer") -> int:
     try:
-        return agent.get("/writer").status
+        return agent.get(path).status
     except (OSError, http.client.HTTPException):
         return 0
 
@@ -238,7 +238,7 @@ def _program(name: str) -> str:
     return found
 
 
-def wait_up(agents: Sequence[Agent]) -> None:
-    """Every one says that the writer is up."""
+def wait_up(agents: Sequence[Agent], path: str = "/writer") -> None:
+    """Every one answers 200."""
     for agent in agents:
-        wait_until(lambda: _status(agent) == 200, 30, f"{agent!r} is up", logs=[agent.log])  # noqa: B023
+        wait_until(lambda: _status(agent, path) == 200, 30, f"{agent!r} is up", logs=[agent.log])  # noqa: B023
