@@ -14,7 +14,7 @@ from statistics import median
 from benchmarks.knocking import knock
 from benchmarks.machine import cpu_seconds, pin_here, tree
 from benchmarks.report import Section, markdown, spread
-from benchmarks.rivals import UVLOOP, agent_beside, builds, wait_up
+from benchmarks.rivals import UVLOOP, agent_beside, builds, questions, wait_up
 from lab import Agent, Galera, MariaDB, Pair, sql
 
 __all__ = ["sections"]
@@ -48,8 +48,13 @@ class Part:
 
 def part(server: MariaDB, agent: Agent | None, path: str | None) -> Part:
     """So many seconds, with checks of `path` meanwhile unless it is None."""
+    with server.client() as client:
+        return _part(server, client, agent, path)
+
+
+def _part(server: MariaDB, client: sql.Connection, agent: Agent | None, path: str | None) -> Part:
     processes = tree(agent.pid) if agent else []
-    statements, began = questions(server), time.monotonic()
+    statements, began = questions(client), time.monotonic()
     server_cpu, agent_cpu = cpu_seconds(server.pid), sum(map(cpu_seconds, processes))
     if path is None:
         time.sleep(SECONDS)
@@ -59,25 +64,21 @@ def part(server: MariaDB, agent: Agent | None, path: str | None) -> Part:
     server_cpu, agent_cpu = cpu_seconds(server.pid) - server_cpu, sum(map(cpu_seconds, processes)) - agent_cpu
     return Part(
         # what asks for the counter is one itself
-        statements_per_second=(questions(server) - statements - 1) / seconds,
+        statements_per_second=(questions(client) - statements - 1) / seconds,
         server_share=server_cpu / seconds,
         agent_share=agent_cpu / seconds,
         rss_mib=sum(map(rss_mib, processes)),
-        connections=connections(server) if agent else 0,
+        connections=connections(client) if agent else 0,
     )
 
 
-def questions(server: MariaDB) -> int:
-    return int(server.status("Questions") or 0)
-
-
-def connections(server: MariaDB) -> int:
+def connections(client: sql.Connection) -> int:
     """All but the one that asks, replication and the server's own threads: the agent is the only client."""
-    rows: list[sql.Row] = server.rows(
-        "SELECT COUNT(*) AS n FROM information_schema.processlist"
+    statement = (
+        "SELECT id FROM information_schema.processlist"
         " WHERE id <> CONNECTION_ID() AND user NOT IN ('system user', 'repl', 'event_scheduler')"
     )
-    return int(rows[0]["n"])
+    return len(sql.rows(client, statement))
 
 
 def rss_mib(pid: int) -> float:
@@ -101,7 +102,7 @@ def rows(name: str, found: Sequence[tuple[Part, Part, Part]]) -> Iterator[tuple[
         parts = [of_round[number] for of_round in found]
         more = [100 * (of_round[number].server_share - of_round[0].server_share) for of_round in found]
         with_agent = (
-            spread(more, "{:+.2f}"),
+            spread(more, "{:.2f}"),
             spread([100 * each.agent_share for each in parts]),
             f"{median(each.rss_mib for each in parts):.1f}",
             f"{max(each.connections for each in parts)}",
@@ -129,9 +130,9 @@ def sections() -> list[Section]:
     return [
         Section(
             title="Cost",
-            method=f"{ROUNDS} rounds of three parts of {SECONDS:g} s: without an agent, with one at rest, with one "
-            f"that is asked {RATE:,} times a second, a new connection each. The database does nothing else. Statements: "
-            "the server's own counter `Questions`.",
+            method=f"{ROUNDS} rounds of three parts of {SECONDS:g} s: without an agent, with one at rest, and one "
+            f"that is asked {RATE:,} times a second, a new connection each. The database does nothing else. Statements "
+            "by the server's own counter `Questions`, the agent's RSS with its helpers.",
             columns=COLUMNS,
             rows=tuple(table),
         )

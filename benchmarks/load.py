@@ -23,6 +23,7 @@ from benchmarks.rivals import (
     builds,
     busy_seconds,
     loop_of,
+    questions,
     wait_up,
 )
 from lab import Agent, Galera, GaleraNode, Process
@@ -54,13 +55,10 @@ class Run:
 
 def measured(server: Process, ask: Ask, node: GaleraNode) -> Run:
     """What the server spent, and what the database was asked meanwhile by whomever."""
-    queries, spent = questions(node), busy_seconds(server)
-    asked = ask()
-    return Run(asked=asked, cpu_seconds=busy_seconds(server) - spent, queries=questions(node) - queries - 1)
-
-
-def questions(node: GaleraNode) -> int:
-    return int(node.status("Questions") or 0)
+    with node.client() as client:
+        queries, spent = questions(client), busy_seconds(server)
+        asked = ask()
+        return Run(asked=asked, cpu_seconds=busy_seconds(server) - spent, queries=questions(client) - queries - 1)
 
 
 def rounds(servers: Mapping[str, tuple[Process, Ask]], node: GaleraNode) -> dict[str, list[Run]]:

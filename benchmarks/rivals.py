@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from benchmarks.knocking import answer_bytes
 from benchmarks.machine import children_cpu_seconds, cpu_seconds, pinned, tree
-from lab import Agent, LabError, MariaDB, Process, lab_dir, wait_until
+from lab import Agent, LabError, MariaDB, Process, lab_dir, sql, wait_until
 from lab.agent import Answer
 
 __all__ = [
@@ -200,6 +200,11 @@ class Clustercheck(Process):
 def busy_seconds(process: Process) -> float:
     """CPU time of a server so far, its children and those that have ended included."""
     return sum(cpu_seconds(pid) for pid in tree(process.pid)) + children_cpu_seconds(process.pid)
+
+
+def questions(client: sql.Connection) -> int:
+    """All statements that the server was sent so far, this one included."""
+    return int(sql.rows(client, "SHOW GLOBAL STATUS LIKE 'Questions'")[0]["Value"])
 
 
 def loop_of(process: Process) -> str:

@@ -37,6 +37,8 @@ BACK_SECONDS = 60.0
 SLICES = 8
 MAX_CONNECTIONS = 40
 
+Sample = tuple[float, dict[str, float]]  # when, and what was found by name
+
 # what may lie between two medians and is no growth: a share, and an absolute number
 ALLOWANCES: Mapping[str, tuple[float, float]] = {
     "RSS MiB": (0.02, 1.0),
@@ -125,7 +127,7 @@ class Meter:
 
     def __init__(self, agent: Agent, node: GaleraNode) -> None:
         self._agent, self._node = agent, node
-        self.samples: list[tuple[float, dict[str, float]]] = []
+        self.samples: list[Sample] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -154,15 +156,14 @@ class Meter:
             found["connections to the server"] = float(len(sessions(self._node)))
         return found
 
-    def medians(self, begin: float, end: float) -> dict[str, float]:
-        """By name, of the samples of that part of the time, both between 0 and 1."""
-        first, last = self.samples[0][0], self.samples[-1][0]
-        inside = [sample for at, sample in self.samples if begin <= (at - first) / max(last - first, 1e-9) <= end]
-        return {
-            name: median(values)
-            for name in ALLOWANCES
-            if (values := [sample[name] for sample in inside if name in sample])
-        }
+
+def medians(samples: Sequence[Sample], begin: float, end: float) -> dict[str, float]:
+    """By name, of the samples of that part of the time, both between 0 and 1."""
+    first, last = samples[0][0], samples[-1][0]
+    inside = [sample for at, sample in samples if begin <= (at - first) / max(last - first, 1e-9) <= end]
+    return {
+        name: median(values) for name in ALLOWANCES if (values := [sample[name] for sample in inside if name in sample])
+    }
 
 
 def _field(status: str, name: str) -> float:
@@ -273,9 +274,9 @@ def running(build: Build) -> Iterator[tuple[Agent, GaleraNode, Places]]:
         yield agent, node, places
 
 
-def grown(meter: Meter) -> list[str]:
+def grown(samples: Sequence[Sample]) -> list[str]:
     """What has grown, in words."""
-    before, after = meter.medians(0.25, 0.5), meter.medians(0.75, 1.0)
+    before, after = medians(samples, 0.25, 0.5), medians(samples, 0.75, 1.0)
     found = []
     for name, (share, number) in ALLOWANCES.items():
         if name in before and name in after and after[name] > before[name] * (1 + share) + number:
@@ -283,8 +284,8 @@ def grown(meter: Meter) -> list[str]:
     return found
 
 
-def report(soak: Soak, meter: Meter, minutes: float, failures: Sequence[str]) -> list[Section]:
-    parts = [meter.medians(n / SLICES, (n + 1) / SLICES) for n in range(SLICES)]
+def report(soak: Soak, samples: Sequence[Sample], minutes: float, failures: Sequence[str]) -> list[Section]:
+    parts = [medians(samples, n / SLICES, (n + 1) / SLICES) for n in range(SLICES)]
     series = [
         (
             f"{minutes * n / SLICES:.1f} - {minutes * (n + 1) / SLICES:.1f}",
@@ -326,8 +327,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--build", choices=[UVLOOP.name, STOCK.name], default=UVLOOP.name)
     options = parser.parse_args(arguments)
-    if not options.minutes > 0:
-        parser.error(f"--minutes {options.minutes}: must be more than 0")
+    if not options.minutes >= 1:
+        parser.error(f"--minutes {options.minutes:g}: must be 1 or more")
     build = next(build for build in builds() if build.name == options.build)
     with running(build) as (agent, node, places):
         soak, meter = Soak(agent, node, Crowd(places, Truth())), Meter(agent, node)
@@ -339,13 +340,13 @@ def main(arguments: Sequence[str]) -> int:
         finally:
             soak.crowd.stop()
             meter.stop()
-        failures = grown(meter)
+        failures = grown(meter.samples)
         if soak.crowd.wrong_count:
             failures.append(f"{soak.crowd.wrong_count} wrong answers")
         if not agent.alive or agent.pid != pid:
             failures.append("the agent has ended")
         failures += [line for line in agent.log_lines() if "Traceback" in line or " CRITICAL " in line][:5]
-    print(*about([build.python]), "", markdown(report(soak, meter, options.minutes, failures)), sep="\n")
+    print(*about([build.python]), "", markdown(report(soak, meter.samples, options.minutes, failures)), sep="\n")
     print(*(f"- {wrong}" for wrong in soak.crowd.wrongs), sep="\n")
     return 1 if failures else 0
 
