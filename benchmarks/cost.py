@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.knocking import knock
-from benchmarks.machine import cpu_seconds, pin_here, tree
+from benchmarks.machine import cpu_seconds, on_client_cpu, tree
 from benchmarks.report import Section, markdown, spread
 from benchmarks.rivals import UVLOOP, agent_beside, builds, questions, wait_up
 from lab import Agent, Galera, MariaDB, Pair, sql
@@ -119,12 +119,11 @@ def rows(name: str, found: Sequence[tuple[Part, Part, Part]]) -> Iterator[tuple[
 def sections() -> list[Section]:
     """The table of this subject."""
     builds()
-    pin_here()
     table: list[tuple[str, ...]] = []
-    with Galera(1) as cluster:
+    with on_client_cpu(), Galera(1) as cluster:
         cluster.start()
         table += rows("Galera node", measured(cluster.nodes[0], "/writer"))
-    with Pair() as pair:
+    with on_client_cpu(), Pair() as pair:
         pair.start()
         table += rows("replica", measured(pair.replica, "/reader"))
     return [

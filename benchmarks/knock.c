@@ -29,7 +29,7 @@ struct check { int fd, busy, sent; size_t got; long long since; char answer[8192
 
 static struct sockaddr_in server = { .sin_family = AF_INET };
 static const char *request = "", *prefix;
-static int kept, epoll;
+static int kept, epoll, busy;
 static struct check checks[MOST];
 static unsigned *took, errors;
 static size_t done, room;
@@ -53,6 +53,7 @@ static void end(struct check *c, const char *wrong) {
         c->fd = -1;
     }
     c->busy = 0;
+    busy--;
 }
 
 static const char *judged(struct check *c) {
@@ -93,6 +94,7 @@ static void hear(struct check *c) {
 
 static void begin(struct check *c, long long due) {
     *c = (struct check){ .fd = c->fd, .busy = 1, .since = due };
+    busy++;
     if (c->fd < 0) {
         struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c };
         int on = 1;
@@ -113,7 +115,7 @@ static int by_size(const void *a, const void *b) {
 }
 
 int main(int argc, char **argv) {
-    int option, connections = 16, busy = 0;
+    int option, connections = 16;
     double seconds = 2, rate = 0;
     while ((option = getopt(argc, argv, "kc:d:r:s:")) != -1) {
         if (option == 'k') kept = 1;
@@ -135,13 +137,11 @@ int main(int argc, char **argv) {
 
     long long started = now(), stop = started + (long long)(seconds * NS), time, due = started;
     while ((time = now()) < stop || (busy && time < stop + LATE)) {
-        busy = 0;
         for (int i = 0; i < connections; i++) {
-            if (!checks[i].busy && time < stop && (!rate || due <= time)) {
-                begin(&checks[i], rate ? due : time);
-                due += rate ? (long long)(NS / rate) : 0;
-            }
-            busy += checks[i].busy;
+            if (checks[i].busy || time >= stop || (rate && due > time))
+                continue;
+            begin(&checks[i], rate ? due : time);
+            due += rate ? (long long)(NS / rate) : 0;
         }
         struct epoll_event events[64];
         struct timespec pause = { .tv_nsec = 50000000 };

@@ -11,7 +11,7 @@ from functools import partial
 from statistics import median
 
 from benchmarks.knocking import AT_ONCE, Asked, knock, wrk
-from benchmarks.machine import pin_here
+from benchmarks.machine import on_client_cpu
 from benchmarks.report import Section, markdown, spread
 from benchmarks.rivals import (
     STOCK,
@@ -157,8 +157,7 @@ class Stand:
 
 def sections() -> list[Section]:
     """The tables of this subject; LabError where something does not answer as it must."""
-    pin_here()
-    with ExitStack() as stack:
+    with on_client_cpu(), ExitStack() as stack:
         stand = Stand(stack)
         return [
             table(

@@ -5,13 +5,23 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from lab.mariadb import SERVER
 
-__all__ = ["CLIENT_CPU", "SERVER_CPU", "about", "children_cpu_seconds", "cpu_seconds", "pin_here", "pinned", "tree"]
+__all__ = [
+    "CLIENT_CPU",
+    "SERVER_CPU",
+    "about",
+    "children_cpu_seconds",
+    "cpu_seconds",
+    "on_client_cpu",
+    "pinned",
+    "tree",
+]
 
 # The asking side and the one that answers never share a processor; with one alone they must, and the report says so.
 _CPUS = sorted(os.sched_getaffinity(0))
@@ -22,9 +32,14 @@ PARENT = 1
 CPU_CLOCK_OF_PROCESS = 2  # linux/posix-timers.h: CPUCLOCK_SCHED
 
 
-def pin_here() -> None:
-    """This process, and what it starts without `pinned`, onto the client's processor."""
+@contextmanager
+def on_client_cpu() -> Iterator[None]:
+    """This process, and what it starts without `pinned` meanwhile, on the client's processor."""
     os.sched_setaffinity(0, {CLIENT_CPU})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, _CPUS)
 
 
 def pinned(*argv: str | Path, cpu: int = SERVER_CPU) -> list[str]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.machine import pin_here
+from benchmarks.machine import on_client_cpu
 from benchmarks.report import Section, markdown, spread
 from benchmarks.rivals import STOCK, UVLOOP, Build, agent_beside, builds, first_verdict_seconds, wait_up
 from lab import Galera, GaleraNode, LabError
@@ -25,8 +25,7 @@ DEBIAN_PYTHON = Path("/usr/bin/python3")
 def sections() -> list[Section]:
     """The tables of this subject."""
     builds()
-    pin_here()
-    with Galera(1) as cluster:
+    with on_client_cpu(), Galera(1) as cluster:
         cluster.start()
         return [_starts(cluster.nodes[0]), _checks(cluster.nodes[0])]
 
