@@ -6,7 +6,6 @@ With names the tables are only printed: RESULTS.md is that of one whole run.
 """
 
 import importlib
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -33,9 +32,6 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         print(f"unknown subject {unknown[0]!r}; must be one of {', '.join(SUBJECTS)}", file=sys.stderr)
         return 2
-    # What is measured is what pip has installed, not the tree that this runs from.
-    os.environ.pop("PYTHONPATH", None)
-    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         lines = about([build.python for build in builds()])
         sections: list[Section] = []

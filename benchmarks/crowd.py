@@ -7,13 +7,13 @@ import struct
 import subprocess
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Crowd", "Places", "Truth"]
+__all__ = ["ROLES", "UP", "Crowd", "Places", "Truth", "WrongError", "verdict"]
 
 ROLES = ("any", "writer", "reader")
 UP = dict.fromkeys(ROLES, True)
@@ -79,13 +79,13 @@ class Crowd:
     threads: int = 6
     pause_seconds: float = 0.015
     count: Counter[str] = field(default_factory=Counter)
-    wrongs: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_WRONGS))
+    wrongs: list[str] = field(default_factory=list)
     wrong_count: int = 0
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        jobs: list[Callable[[], None]] = [self._check] * self.threads
+        jobs: list[Callable[[], None]] = [self.check] * self.threads
         jobs += [self._misbehave, self._dawdle, self._run_program]
         self._threads = [threading.Thread(target=self._loop, args=(job,), daemon=True) for job in jobs]
 
@@ -101,21 +101,23 @@ class Crowd:
     def wrong(self, text: str) -> None:
         with self._lock:
             self.wrong_count += 1
-            self.wrongs.append(f"{time.strftime('%H:%M:%S')} {text}")
+            if len(self.wrongs) < KEPT_WRONGS:
+                self.wrongs.append(f"{time.strftime('%H:%M:%S')} {text}")
 
     def _loop(self, job: Callable[[], None]) -> None:
         while not self._stop.is_set():
             try:
                 job()
-            except (WrongError, OSError) as error:  # on loopback a check gets its answer, whatever the server does
+            except Exception as error:  # on loopback a check gets its answer, whatever is done to the server
                 self.wrong(f"{type(error).__name__}: {error}")
+                self._stop.wait(self.pause_seconds)
 
     def _counted(self, kind: str) -> None:
         with self._lock:
             self.count[kind] += 1
 
-    def _check(self) -> None:
-        """One check of one kind, of one role; then a pause."""
+    def check(self) -> None:
+        """One check of one kind, of one role; then a pause. WrongError, or OSError where nobody answers."""
         role, kind = random.choice(ROLES), random.choice(list(KINDS))
         true = self.truth.now
         said = KINDS[kind](self.places, role)

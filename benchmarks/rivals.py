@@ -1,6 +1,7 @@
 """Who is measured: the agent as it is installed, and beside it nginx and a shell check under xinetd."""
 
 import http.client
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -118,7 +119,9 @@ UVLOOP, STOCK = Build("uvloop"), Build("stock")
 
 
 def builds() -> tuple[Build, ...]:
-    """Both; LabError where one is missing."""
+    """Both; LabError where one is missing. What is started from now on imports what they hold, not this tree."""
+    os.environ.pop("PYTHONPATH", None)
+    os.environ["PYTHONSAFEPATH"] = "1"
     for build in (UVLOOP, STOCK):
         if not build.program.exists():
             raise LabError(f"{build.program} is missing: `tools/install bench` makes it")

@@ -140,7 +140,7 @@ class Meter:
 
     def _run(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):
-            with suppress(OSError):  # the agent is gone: the end of the run says so
+            with suppress(OSError, LookupError):  # the agent is gone: the end of the run says so
                 self.samples.append((time.monotonic(), self._sample()))
 
     def _sample(self) -> dict[str, float]:
@@ -159,6 +159,8 @@ class Meter:
 
 def medians(samples: Sequence[Sample], begin: float, end: float) -> dict[str, float]:
     """By name, of the samples of that part of the time, both between 0 and 1."""
+    if not samples:
+        return {}
     first, last = samples[0][0], samples[-1][0]
     inside = [sample for at, sample in samples if begin <= (at - first) / max(last - first, 1e-9) <= end]
     return {
@@ -276,6 +278,8 @@ def running(build: Build) -> Iterator[tuple[Agent, GaleraNode, Places]]:
 
 def grown(samples: Sequence[Sample]) -> list[str]:
     """What has grown, in words."""
+    if len(samples) < SLICES:
+        return [f"only {len(samples)} samples: nothing is known of growth"]
     before, after = medians(samples, 0.25, 0.5), medians(samples, 0.75, 1.0)
     found = []
     for name, (share, number) in ALLOWANCES.items():
@@ -335,12 +339,15 @@ def main(arguments: Sequence[str]) -> int:
         pid = agent.pid
         soak.crowd.start()
         meter.start()
+        failures = []
         try:
             soak.run(options.minutes * 60)
+        except (LabError, sql.Error) as error:
+            failures.append(str(error))
         finally:
             soak.crowd.stop()
             meter.stop()
-        failures = grown(meter.samples)
+        failures += grown(meter.samples)
         if soak.crowd.wrong_count:
             failures.append(f"{soak.crowd.wrong_count} wrong answers")
         if not agent.alive or agent.pid != pid:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks.crowd import WrongError, verdict
+from benchmarks import crowd
+from benchmarks.crowd import Crowd, Places, Truth, WrongError, verdict
 from benchmarks.report import Section, markdown, percentile, spread
 from benchmarks.soak import ALLOWANCES, grown
 
@@ -67,6 +68,7 @@ def samples(*quarters: float) -> list[tuple[float, dict[str, float]]]:
 
 
 def test_the_soak_sees_what_grows() -> None:
+    assert grown(samples(1, 2, 3, 4)[:3]) == ["only 3 samples: nothing is known of growth"]
     assert grown(samples(10, 50, 50, 50)) == [], "warming up is no growth"
     assert grown(samples(50, 50, 50, 40)) == []
     assert len(grown(samples(50, 50, 55, 60))) == len(ALLOWANCES)
@@ -75,3 +77,39 @@ def test_the_soak_sees_what_grows() -> None:
         "processes",
         "connections to the server",
     ]
+
+
+NOWHERE = Places(
+    http=("127.0.0.1", 1),
+    control=Path("control"),
+    ports={},
+    by_send=("127.0.0.1", 1),
+    program=Path("healthagent"),
+    tracks={},
+)
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_the_soak_holds_each_answer_against_what_is_true(is_up: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowd, "KINDS", {"GET": lambda places, role: is_up})
+    client = Crowd(NOWHERE, Truth(), pause_seconds=0)
+
+    client.check()
+    client.truth.known(dict.fromkeys(crowd.ROLES, is_up))
+    client.check()
+    client.truth.known(dict.fromkeys(crowd.ROLES, not is_up))
+    with pytest.raises(WrongError, match="which is not true"):
+        client.check()
+
+
+def test_a_check_during_which_the_truth_changes_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def turns(places: Places, role: str) -> bool:
+        client.truth.known(dict.fromkeys(crowd.ROLES, False))
+        return True
+
+    monkeypatch.setattr(crowd, "KINDS", {"GET": turns})
+    client = Crowd(NOWHERE, Truth(), pause_seconds=0)
+
+    client.truth.known(dict.fromkeys(crowd.ROLES, False))
+    client.check()
+    assert client.count["GET"] == 1
