@@ -8,8 +8,8 @@ import pytest
 from benchmarks import __main__ as bench
 from benchmarks import crowd
 from benchmarks.crowd import Crowd, Places, Truth, WrongError, verdict
+from benchmarks.meter import ALLOWANCES, grown
 from benchmarks.report import Section, markdown, percentile, spread
-from benchmarks.soak import ALLOWANCES, grown
 
 README = Path(bench.__file__).with_name("README.md").read_text("utf-8")
 
