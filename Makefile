@@ -34,8 +34,9 @@ integration: .venv/test
 matrix: packages .venv/test  ## the tests with real servers again, on MariaDB 11.8 of Debian 13
 	LAB_ROOT="$$(tools/install trixie)" $(BIN)/python -m tools.side_by_side
 
-bench: .venv/test  ## what one probe costs between the rows and the answers, and whether anything grows
-	$(BIN)/python -m benchmarks.core
+bench:  ## beside nginx and a shell check: load, cost, start, core; into benchmarks/RESULTS.md; ONLY=load prints one alone
+	@tools/install bench
+	lab/enter .venv-bench/uvloop/bin/python -m benchmarks $(ONLY)
 
 record: packages .venv/test  ## what real servers of Debian 12 and 13 answer in each condition, into tests/recorded
 	lab/enter $(BIN)/python -m tests.recorder
@@ -64,7 +65,7 @@ optional-tree:
 	@touch .venv/run $@
 
 clean:  ## removes .venv, caches and build products
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help demo test fast bench lint unit integration matrix record venv packages optional-packages optional-tree clean

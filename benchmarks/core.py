@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 
+from benchmarks.report import Section, markdown
 from healthagent import parse
 from healthagent.facts import Snapshot
 from healthagent.judge import Memory, judge, starting
@@ -93,15 +94,26 @@ def sizes_bytes() -> list[int]:
     return sizes
 
 
-def main() -> None:
-    roles = len(POLICY.roles)
-    print(f"CPU per probe, {roles} roles, best of {ROUNDS} rounds of {PROBES} probes:")
-    for name, what in COURSES.items():
-        print(f"  {min(microseconds(what) for _ in range(ROUNDS)):6.0f} us  {name}")
-    print(f"  {min(parse_microseconds() for _ in range(ROUNDS)):6.0f} us  parse of a member's rows, beside that")
-    sizes = ", ".join(f"{size / 1024:.1f}" for size in sizes_bytes())
-    print(f"memory of the core in KiB, at moments of equal course in {GROWTH_PROBES:,} probes: {sizes}")
+def sections() -> list[Section]:
+    """The tables of this subject."""
+    rows = [(name, f"{min(microseconds(what) for _ in range(ROUNDS)):.0f}") for name, what in COURSES.items()]
+    rows.append(("parse of a member's rows, beside that", f"{min(parse_microseconds() for _ in range(ROUNDS)):.0f}"))
+    sizes = [f"{size / 1024:.1f}" for size in sizes_bytes()]
+    return [
+        Section(
+            title="Core: from the rows of a probe to the answers",
+            method=f"CPU time for one probe, {len(POLICY.roles)} roles, best of {ROUNDS} rounds of {PROBES} probes.",
+            columns=("what the probes bring", "microseconds"),
+            rows=tuple(rows),
+        ),
+        Section(
+            title="Core: memory",
+            method=f"KiB that it holds, at moments of equal course in {GROWTH_PROBES:,} probes.",
+            columns=tuple(f"{n}" for n in range(1, len(sizes) + 1)),
+            rows=(tuple(sizes),),
+        ),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    print(markdown(sections()))
