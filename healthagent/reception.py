@@ -5,7 +5,6 @@ work (docs/performance.md). Whoever is not answered like this gets a transport, 
 """
 
 import asyncio
-import contextlib
 import errno
 import logging
 import socket
@@ -141,24 +140,18 @@ class Farewell:
         loop = asyncio.get_running_loop()
         self._leaving.append((loop.time() + self._seconds, client))
         if len(self._leaving) > self._room:
-            _part(self._leaving.popleft()[1])
+            self._leaving.popleft()[1].close()
         if self._timer is None:
             self._timer = loop.call_later(self._seconds, self._sweep)
 
     def close(self) -> None:
         while self._leaving:
-            _part(self._leaving.popleft()[1])
+            self._leaving.popleft()[1].close()
         if self._timer is not None:
             self._timer.cancel()
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         while self._leaving and self._leaving[0][0] <= loop.time():
-            _part(self._leaving.popleft()[1])
+            self._leaving.popleft()[1].close()
         self._timer = loop.call_at(self._leaving[0][0], self._sweep) if self._leaving else None
-
-
-def _part(client: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        client.recv(HEAD_LIMIT, socket.MSG_DONTWAIT)
-    client.close()

@@ -1,6 +1,7 @@
 """The composition root: builds everything, handles signals, reloads; a dead task ends the process."""
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable, Mapping
@@ -68,6 +69,8 @@ class Service:
             await self._listeners.adopt(self._config)
             self._tracker.adopt(self._config.track_files, self._config.policy.max_age_seconds)
             self._greet()
+            gc.collect()
+            gc.freeze()  # what is there now stays: to look through it again would hold up an answer for 10 ms
             warn_of_few_files()
             await self._watch(stop, reload)
             log.info("stopped")
