@@ -127,8 +127,8 @@ class Connection(asyncio.Protocol):
         self.busy = False
         if response.keep_alive:
             self._answered()
-        else:
-            self._last()
+        else:  # aiohttp closes, as soon as it has dropped what may still come of a body
+            self._direct, self._head = True, b""
         return response
 
     def give_up(self) -> None:
@@ -167,13 +167,8 @@ class Connection(asyncio.Protocol):
         if stays:
             self._answered()
         else:
-            self._last()
-
-    def _last(self) -> None:
-        """Ends the connection when all is sent; nothing more is heard."""
-        self._direct, self._head = True, b""
-        if self.transport is not None:
-            self.transport.close()
+            self._direct, self._head = True, b""
+            self.transport.close()  # when all is sent
 
     def _answered(self) -> None:
         """The next request has its own time, from when the client has taken the answer to the one before."""
