@@ -910,21 +910,6 @@ def test_a_header_of_12_kb_is_taken() -> None:
     talk(work)
 
 
-def test_a_body_that_is_still_coming_does_not_take_the_answer_away() -> None:
-    """With unread bytes in our socket a close would be a reset, which may overtake the answer."""
-
-    async def work(client: Client) -> None:
-        reader, writer = await client.open()
-        writer.write(b"GET /liveness HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
-        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
-        writer.write(b"b" * 100_000)
-        assert (await reader.read()).endswith(b"OK liveness\n")
-        writer.close()
-        await writer.wait_closed()
-
-    talk(work)
-
-
 def test_nothing_is_taken_from_a_connection_behind_a_request_with_a_body() -> None:
     async def work(client: Client) -> None:
         first = b"GET /liveness HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nb"
