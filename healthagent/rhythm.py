@@ -1,0 +1,65 @@
+"""When the server is looked at next, and whether that is a whole probe or a glance."""
+
+from typing import NamedTuple
+
+from healthagent.facts import FailureKind, LocalState, Snapshot
+
+__all__ = ["Look", "Rhythm"]
+
+# A refused connection costs next to nothing, and a server that has been started again is to be seen soon.
+REFUSED_SECONDS = 0.05
+# Measured: the script of a state transfer starts up to 10 ms after the node has entered state 2, the same state that
+# a backup or a lock brings. What it is must not wait for the next probe; if no script comes, that was it.
+SCRIPT_SECONDS, SCRIPT_WITHIN_SECONDS = 0.03, 0.5
+
+
+class Look(NamedTuple):
+    """`at`: seconds of healthagent.clock; `whole`: a probe, else a glance."""
+
+    at: float
+    whole: bool
+
+
+class Rhythm:
+    """Of one server. `sampled` after each sample, `glanced` after each glance that found nothing new."""
+
+    def __init__(self) -> None:
+        self._whole_at = 0.0
+        self._refusals = 0
+        self._donor_since: float | None = None
+
+    def sampled(self, snapshot: Snapshot, due_at: float | None, *, interval: float, fast: float) -> Look:
+        """`due_at`: when a gate may turn, as the memory says; `interval` and `fast` as configured, in seconds."""
+        refused = snapshot.failure is not None and snapshot.failure.kind is FailureKind.REFUSED
+        self._refusals = self._refusals + 1 if refused else 0
+        wait = interval if due_at is None else _until(due_at - snapshot.started_at, interval, fast)
+        if refused:
+            wait = min(wait, REFUSED_SECONDS * 2.0 ** min(self._refusals - 1, 16))
+        if self._waits_for_a_script(snapshot):
+            wait = min(wait, SCRIPT_SECONDS)
+        self._whole_at = snapshot.started_at + wait
+        if snapshot.failure is not None:  # there is nothing to compare a glance with
+            return Look(self._whole_at, True)
+        return self.glanced(snapshot.started_at, fast=fast)
+
+    def glanced(self, started: float, *, fast: float) -> Look:
+        """A glance that would come right before a whole probe is left out."""
+        at = started + fast
+        return Look(at, False) if at + fast / 2 < self._whole_at else Look(self._whole_at, True)
+
+    def _waits_for_a_script(self, snapshot: Snapshot) -> bool:
+        galera = snapshot.galera
+        if galera is None or galera.local_state != LocalState.DONOR_DESYNCED:
+            self._donor_since = None
+            return False
+        if self._donor_since is None:
+            self._donor_since = snapshot.ended_at
+        young = snapshot.ended_at - self._donor_since < SCRIPT_WITHIN_SECONDS
+        return young and snapshot.evidence.transfers == ()
+
+
+def _until(wanted: float, interval: float, fast: float) -> float:
+    if wanted < interval:
+        return min(interval, max(fast, wanted))
+    # a hair more than the interval rather than a hair too early, and then once more
+    return wanted if wanted < 1.1 * interval else interval
