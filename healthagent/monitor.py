@@ -126,7 +126,7 @@ class Monitor:
                     interval = self._config.interval_seconds
                     look = rhythm.sampled(snapshot, self._memory.due_at, interval=interval, fast=fast)
                 await self._rest(probe, look.at)
-                whole = look.whole
+                whole = look.whole and clock.now() >= look.at
         finally:
             await probe.close()
 
