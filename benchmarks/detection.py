@@ -9,8 +9,8 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -80,23 +80,30 @@ def ended(server: MariaDB, end: Callable[[], object]) -> float:
 
 
 def deaths(runs: int) -> Section:
-    """kill -9 and a clean stop of a standalone server, by Unix socket and by TCP."""
+    return _deaths(runs, "Unix socket", {})
+
+
+def deaths_by_tcp(runs: int) -> Section:
+    return _deaths(runs, "TCP", {"user": "healthagent", "password": "secret"})
+
+
+def _deaths(runs: int, way: str, login: Mapping[str, str]) -> Section:
+    """kill -9 and a clean stop of a standalone server."""
     rows = []
-    with MariaDB("alone", options={"log_bin": "binlog"}) as server, ExitStack() as stack:
+    with MariaDB("alone", options={"log_bin": "binlog"}) as server:
         server.up()
-        ways = {"Unix socket": {}, "TCP": {"host": server.address, "user": "healthagent", "password": "secret"}}
-        for port, (way, login) in enumerate(ways.items(), start=HTTP_PORT):
-            agent = Agent.for_node(server, name=f"agent-{port}", port=port)
-            if login:
-                agent.config = {**agent.config, "mysql": {**login, "datadir": str(server.datadir)}}
-            stack.enter_context(agent).start()
+        agent = Agent.for_node(server)
+        if login:
+            agent.config = {**agent.config, "mysql": {**login, "host": server.address, "datadir": str(server.datadir)}}
+        with agent:
+            agent.start()
             for word, end in (("kill -9", lambda: ended(server, server.kill)), ("clean stop", lambda: _stop(server))):
-                rows.append(measure(f"{word}, {way}", "10 / 30", agent, "/any", runs, end, server.up))
+                rows.append(measure(word, "10 / 30", agent, "/any", runs, end, server.up))
     method = (
         "A standalone server. It is gone when it has closed a connection of our own, which nobody uses; 0 is an answer"
         " that came before that."
     )
-    return Section(title="A server that ends", method=method, columns=COLUMNS, rows=tuple(rows))
+    return Section(title=f"A server that ends, asked by {way}", method=method, columns=COLUMNS, rows=tuple(rows))
 
 
 def _stop(server: MariaDB) -> float:
@@ -106,11 +113,11 @@ def _stop(server: MariaDB) -> float:
 
 
 def gates(runs: int) -> Section:
-    """What a gate falls for at once, on a Galera cluster of two and on a replica."""
+    """What a statement changes, on a Galera node and on a replica."""
     rows = []
-    with Galera(2, fast=True) as cluster:
+    with Galera(1) as cluster:
         cluster.start()
-        first, node = cluster.nodes
+        (node,) = cluster.nodes
         with Agent.for_node(node) as agent:
             agent.start()
             for on, off in (
@@ -118,20 +125,14 @@ def gates(runs: int) -> Section:
                 ("read_only = ON", "read_only = OFF"),
             ):
                 rows.append(_switched(node, agent, "/writer", runs, f"SET GLOBAL {on}", f"SET GLOBAL {off}"))
-            rows.append(_left(node, agent, runs, ",".join(cluster.members)))
-        with Agent.for_node(first) as agent:
-            agent.start()
-            rows.append(_donor(cluster, agent, runs))
     with Pair() as pair, Agent.for_node(pair.replica) as agent:
         pair.start()
         agent.start()
-        replica = pair.replica
         for thread in ("SQL_THREAD", "IO_THREAD"):
-            rows.append(_switched(replica, agent, "/reader", runs, f"STOP SLAVE {thread}", f"START SLAVE {thread}"))
-    method = (
-        "From the moment before the statement is sent (reject_queries, read_only, STOP SLAVE), or at which the server's"
-        " own status, asked every 2 ms, shows it."
-    )
+            rows.append(
+                _switched(pair.replica, agent, "/reader", runs, f"STOP SLAVE {thread}", f"START SLAVE {thread}")
+            )
+    method = "From the moment before the statement is sent."
     return Section(title="Gates that fall at once", method=method, columns=COLUMNS, rows=tuple(rows))
 
 
@@ -147,18 +148,25 @@ def _switched(server: MariaDB, agent: Agent, path: str, runs: int, on: str, off:
     return measure(on, "60 / 150", agent, path, runs, event, back)
 
 
-def _left(node: MariaDB, agent: Agent, runs: int, members: str) -> Row:
+def left(runs: int) -> Section:
+    """A node that leaves its cluster, which also closes all connections of clients."""
     found = []
-    for _ in range(runs):
-        settle(agent, "/any")
-        # leaving closes all connections of clients, so the listener is asked anew each time
-        with Watcher(agent.address, "/any") as watcher:
-            began = time.monotonic()
-            node.execute("SET GLOBAL wsrep_cluster_address = ''")
-            found.append(watcher.when(is_down, began) - began)
-        node.execute(f"SET GLOBAL wsrep_cluster_address = 'gcomm://{members}'")
-        wait_until(lambda: _quiet_synced(node), 60, "a member again")
-    return row("wsrep_cluster_address = '' (from the statement on)", found, "60 / 150")
+    with Galera(2, fast=True) as cluster:
+        cluster.start()
+        node = cluster.nodes[1]
+        with Agent.for_node(node) as agent:
+            agent.start()
+            for _ in range(runs):
+                settle(agent, "/any")
+                with Watcher(agent.address, "/any") as watcher:
+                    began = time.monotonic()
+                    node.execute("SET GLOBAL wsrep_cluster_address = ''")
+                    found.append(watcher.when(is_down, began) - began)
+                node.execute(f"SET GLOBAL wsrep_cluster_address = 'gcomm://{','.join(cluster.members)}'")
+                wait_until(lambda: _quiet_synced(node), 60, "a member again")
+    rows = (row("SET GLOBAL wsrep_cluster_address = ''", found, "60 / 150"),)
+    method = "From the moment before the statement is sent: the server itself needs some 30 ms."
+    return Section(title="A node that leaves its cluster", method=method, columns=COLUMNS, rows=rows)
 
 
 def _quiet_synced(node: MariaDB) -> bool:
@@ -168,21 +176,28 @@ def _quiet_synced(node: MariaDB) -> bool:
         return False
 
 
-def _donor(cluster: Galera, agent: Agent, runs: int) -> Row:
-    first, joiner = cluster.nodes
+def donor(runs: int) -> Section:
+    """A node that becomes the donor of an rsync SST, and blocks its writes from then on."""
     found = []
-    for _ in range(runs):
-        joiner.stop()
-        wait_until(lambda: first.sees(1), 30, "alone")
-        settle(agent, "/writer")
-        with Watcher(agent.address, "/writer") as watcher, Listener(first, "wsrep_local_state") as listener:
-            began = time.monotonic()
-            joiner.join_by_sst("rsync", donor=first, kib_per_second=50_000)
-            shown = listener.when(lambda said: said == "2", began, 60)
-            found.append(max(0.0, watcher.when(is_down, began, 60) - shown))
-        joiner.wait_synced()
-        first.wait_synced()
-    return row("rsync donor", found, "60 / 150")
+    with Galera(2, fast=True) as cluster:
+        cluster.start()
+        first, joiner = cluster.nodes
+        with Agent.for_node(first) as agent:
+            agent.start()
+            for _ in range(runs):
+                joiner.stop()
+                wait_until(lambda: first.sees(1), 30, "alone")
+                settle(agent, "/writer")
+                with Watcher(agent.address, "/writer") as watcher, Listener(first, "wsrep_local_state") as listener:
+                    began = time.monotonic()
+                    joiner.join_by_sst("rsync", donor=first, kib_per_second=50_000)
+                    shown = listener.when(lambda said: said == "2", began, 60)
+                    found.append(max(0.0, watcher.when(is_down, began, 60) - shown))
+                joiner.wait_synced()
+                first.wait_synced()
+    method = "From the moment at which wsrep_local_state, asked every 2 ms, is 2."
+    rows = (row("rsync donor", found, "60 / 150"),)
+    return Section(title="A donor that blocks", method=method, columns=COLUMNS, rows=rows)
 
 
 def quorum(runs: int) -> Section:
@@ -236,7 +251,9 @@ def freezes(runs: int) -> Section:
     rows, slowest = [], []
     with elsewhere(), MariaDB("frozen", ELSEWHERE, options={"log_bin": "binlog"}) as server:
         server.up()
-        remote = {"host": ELSEWHERE, "user": "app", "password": "app"}
+        server.execute("CREATE USER far@'%' IDENTIFIED BY 'far'")
+        server.execute("GRANT SLAVE MONITOR ON *.* TO far@'%'")
+        remote = {"host": ELSEWHERE, "user": "far", "password": "far"}
         for name, goal, login in (("/proc read", "900 / 1200", {}), ("/proc not readable", "2000 / -", remote)):
             agent = Agent.for_node(server, http={"listen": [f"127.0.0.1:{HTTP_PORT}"]})
             if login:
@@ -318,15 +335,15 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def rest(runs: int) -> Section:
-    """What it costs while nothing happens; `runs` has no meaning here."""
+def rest(_: int) -> Section:
+    """What it costs while nothing happens."""
     rows = []
     with Galera(1) as cluster:
         cluster.start()
         rows.append(_at_rest("Galera node", cluster.nodes[0]))
     with Pair() as pair:
         pair.start()
-        rows += [_at_rest("primary", pair.primary), _at_rest("replica", pair.replica)]
+        rows.append(_at_rest("replica", pair.replica))
     columns = ("server", "statements/s", "server, % of a core", "of that without the agent", "agent, % of a core")
     method = f"Over {REST_SECONDS:g} s, by the server's Questions and by utime and stime in /proc."
     return Section(title="At rest", method=method, columns=columns, rows=tuple(rows))
@@ -350,7 +367,10 @@ def _at_rest(name: str, server: MariaDB) -> Row:
 
 SECTIONS: dict[str, Callable[[int], Section]] = {
     "deaths": deaths,
+    "deaths_by_tcp": deaths_by_tcp,
     "gates": gates,
+    "left": left,
+    "donor": donor,
     "quorum": quorum,
     "freezes": freezes,
     "files": files,
