@@ -110,23 +110,22 @@ class Monitor:
 
     async def _watch(self, probe: Probe) -> None:
         """Until the configuration names another server."""
-        rhythm, whole = Rhythm(), True
+        rhythm = Rhythm()
         try:
             while probe is self._probe:
                 started = clock.now()
-                whole, self._anew = whole or self._anew, False
+                whole, self._anew = self._anew or rhythm.whole(started), False
                 snapshot = await (probe.sample() if whole else probe.glance())
                 if probe is not self._probe:
                     return
                 fast = self._config.fast_seconds
                 if snapshot is None:
-                    look = rhythm.glanced(started, fast=fast)
+                    until = rhythm.glanced(started, fast=fast)
                 else:
                     self._publish(snapshot)
                     interval = self._config.interval_seconds
-                    look = rhythm.sampled(snapshot, self._memory.due_at, interval=interval, fast=fast)
-                await self._rest(probe, look.at)
-                whole = look.whole and clock.now() >= look.at
+                    until = rhythm.sampled(snapshot, self._memory.due_at, interval=interval, fast=fast)
+                await self._rest(probe, until)
         finally:
             await probe.close()
 

@@ -74,7 +74,7 @@ class Probe:
         try:
             moved = await self._within(session, session.moved(), started + self._timeout)
         except UnansweredError as silence:
-            return self._ended(await self._silent(silence), started)
+            return self._told(await self._silent(silence), started)
         except MySQLError as error:
             session.over, moved = failure_of(error, abandoned=0).kind is FailureKind.LOST, True
         except Exception:
@@ -83,9 +83,10 @@ class Probe:
             moved = await self._aside("replications", session.threads_moved(), clock.now() + self._timeout) is not False
         if not moved:
             return None
-        # with a statement that hangs in it, the session is gone, and half the time that there is
-        hangs = self._session is None
-        return await self._sample(clock.now(), greeting_seconds=GREETING_SECONDS if hangs else self._timeout)
+        # Where the replication rows have taken the session with them, the timeout has passed once: not once more for a
+        # server that is frozen. A living one greets at once.
+        gone = self._session is None
+        return await self._sample(clock.now(), greeting_seconds=GREETING_SECONDS if gone else self._timeout)
 
     async def _sample(self, started: float, *, greeting_seconds: float) -> Snapshot:
         self._give_up_abandoned()
@@ -96,7 +97,7 @@ class Probe:
         except Exception as error:
             # The boundary to the server: whatever it sends (a foreign protocol too) is a fact about it, not a bug.
             found = await self._failed(error)
-        return self._ended(found, started)
+        return self._told(found, started)
 
     async def _silent(self, silence: UnansweredError) -> Snapshot:
         failure = Failure(kind=FailureKind.TIMEOUT, message=str(silence), silent_after_eof=silence.after_eof)
@@ -108,7 +109,7 @@ class Probe:
         shut = failure.kind in (FailureKind.REFUSED, FailureKind.LOST)
         return replace(NOTHING, failure=failure, evidence=await self._evidence(transfers=True) if shut else Evidence())
 
-    def _ended(self, found: Snapshot, started: float) -> Snapshot:
+    def _told(self, found: Snapshot, started: float) -> Snapshot:
         ended = clock.now()
         self._sequence += 1
         found = replace(found, sequence=self._sequence, ended_at=ended, duration_seconds=ended - started)

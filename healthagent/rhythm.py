@@ -1,35 +1,33 @@
 """When the server is looked at next, and whether that is a whole probe or a glance."""
 
-from typing import NamedTuple
-
 from healthagent.facts import FailureKind, LocalState, Snapshot
 
-__all__ = ["Look", "Rhythm"]
+__all__ = ["Rhythm"]
 
 # A refused connection costs next to nothing, and a server that has been started again is to be seen soon.
 REFUSED_SECONDS = 0.05
 # Measured: the script of a state transfer starts up to 10 ms after the node has entered state 2, the same state that
 # a backup or a lock brings. What it is must not wait for the next probe; if no script comes, that was it.
 SCRIPT_SECONDS, SCRIPT_WITHIN_SECONDS = 0.03, 0.5
-
-
-class Look(NamedTuple):
-    """`at`: seconds of healthagent.clock; `whole`: a probe, else a glance."""
-
-    at: float
-    whole: bool
+# The answer comes as soon as a hold or a rise is over, but not by more than ten probes a second.
+PENDING_SECONDS = 0.1
+SLACK_SECONDS = 0.001  # a timer may be that early
 
 
 class Rhythm:
-    """Of one server. `sampled` after each sample, `glanced` after each glance that found nothing new."""
+    """Of one server. Times are seconds of healthagent.clock; `interval` and `fast` as configured, in seconds."""
 
     def __init__(self) -> None:
         self._whole_at = 0.0
         self._refusals = 0
         self._donor_since: float | None = None
 
-    def sampled(self, snapshot: Snapshot, due_at: float | None, *, interval: float, fast: float) -> Look:
-        """`due_at`: when a gate may turn, as the memory says; `interval` and `fast` as configured, in seconds."""
+    def whole(self, now: float) -> bool:
+        """Whether a look that comes now is a probe, and no glance."""
+        return now >= self._whole_at - SLACK_SECONDS
+
+    def sampled(self, snapshot: Snapshot, due_at: float | None, *, interval: float, fast: float) -> float:
+        """When to look next after a sample. `due_at`: when a gate may turn, as the memory says."""
         refused = snapshot.failure is not None and snapshot.failure.kind is FailureKind.REFUSED
         self._refusals = self._refusals + 1 if refused else 0
         wait = interval if due_at is None else _until(due_at - snapshot.started_at, interval, fast)
@@ -39,13 +37,13 @@ class Rhythm:
             wait = min(wait, SCRIPT_SECONDS)
         self._whole_at = snapshot.started_at + wait
         if snapshot.failure is not None:  # there is nothing to compare a glance with
-            return Look(self._whole_at, True)
+            return self._whole_at
         return self.glanced(snapshot.started_at, fast=fast)
 
-    def glanced(self, started: float, *, fast: float) -> Look:
-        """A glance that would come right before a whole probe is left out."""
+    def glanced(self, started: float, *, fast: float) -> float:
+        """When to look next after a glance that found nothing new. One right before a whole probe is left out."""
         at = started + fast
-        return Look(at, False) if at + fast / 2 < self._whole_at else Look(self._whole_at, True)
+        return at if at + fast / 2 < self._whole_at else self._whole_at
 
     def _waits_for_a_script(self, snapshot: Snapshot) -> bool:
         galera = snapshot.galera
@@ -60,6 +58,6 @@ class Rhythm:
 
 def _until(wanted: float, interval: float, fast: float) -> float:
     if wanted < interval:
-        return min(interval, max(fast, wanted))
+        return min(interval, max(min(fast, PENDING_SECONDS), wanted))
     # a hair more than the interval rather than a hair too early, and then once more
     return wanted if wanted < 1.1 * interval else interval

@@ -152,7 +152,7 @@ PURE: dict[str, set[str]] = {
     "balancers": {"dataclasses", "re"},
     "render": {"collections", "dataclasses", "datetime", "json", "typing"},
     "packets": {"collections", "dataclasses", "functools"},
-    "rhythm": {"typing"},
+    "rhythm": set(),
     "preface": {"ipaddress", "re"},
     "tables": {"collections", "re"},
     "kinds": {"collections", "ipaddress", "re", "typing"},

@@ -1,12 +1,12 @@
 """When the next look comes, and whether it is a whole probe: nine glances need no more than two probes a second."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from healthagent.facts import Evidence, Failure, FailureKind, Snapshot
-from healthagent.rhythm import Look, Rhythm
+from healthagent.rhythm import Rhythm
 from tests.build import DOWN, HUNG, RSYNC, SYNCED, desynced
 
 INTERVAL, FAST = 0.5, 0.1
@@ -16,8 +16,21 @@ def at(snapshot: Snapshot, moment: float) -> Snapshot:
     return replace(snapshot, ended_at=moment, duration_seconds=0.0)
 
 
+class Look(NamedTuple):
+    """When the next look comes, and whether it is a whole probe."""
+
+    at: float
+    whole: bool
+
+
 def sampled(rhythm: Rhythm, snapshot: Snapshot, moment: float, due_at: float | None = None) -> Look:
-    return rhythm.sampled(at(snapshot, moment), due_at, interval=INTERVAL, fast=FAST)
+    until = rhythm.sampled(at(snapshot, moment), due_at, interval=INTERVAL, fast=FAST)
+    return Look(until, rhythm.whole(until))
+
+
+def glanced(rhythm: Rhythm, moment: float) -> Look:
+    until = rhythm.glanced(moment, fast=FAST)
+    return Look(until, rhythm.whole(until))
 
 
 def approx(moment: float, *, whole: bool) -> Any:
@@ -28,13 +41,22 @@ def test_four_glances_between_two_probes() -> None:
     rhythm = Rhythm()
     looks = [sampled(rhythm, SYNCED, 100.0)]
     while not looks[-1].whole:
-        looks.append(rhythm.glanced(looks[-1].at, fast=FAST))
+        looks.append(glanced(rhythm, looks[-1].at))
     assert looks == [*(approx(100.0 + n / 10, whole=False) for n in (1, 2, 3, 4)), approx(100.5, whole=True)]
 
 
 def test_a_pace_as_fast_as_the_probes_has_no_glances() -> None:
-    look = Rhythm().sampled(at(SYNCED, 100.0), None, interval=0.1, fast=0.1)
-    assert look == approx(100.1, whole=True)
+    rhythm = Rhythm()
+    until = rhythm.sampled(at(SYNCED, 100.0), None, interval=0.1, fast=0.1)
+    assert (until, rhythm.whole(until)) == approx(100.1, whole=True)
+
+
+def test_the_first_look_and_one_that_comes_late_are_whole() -> None:
+    """However long this program was paused: what is told then must not be compared with what was before."""
+    rhythm = Rhythm()
+    assert rhythm.whole(100.0)
+    assert not sampled(rhythm, SYNCED, 100.0).whole
+    assert [rhythm.whole(moment) for moment in (100.1, 100.4, 100.5, 107.0)] == [False, False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -52,10 +74,15 @@ def test_a_gate_that_is_about_to_turn_is_probed_then(due_in: float, look: Any) -
     assert sampled(Rhythm(), SYNCED, 100.0, 100.0 + due_in) == look
 
 
+@pytest.mark.parametrize(("fast", "least"), [(0.5, 0.1), (0.1, 0.1), (0.02, 0.02)])
+def test_without_glances_too(fast: float, least: float) -> None:
+    assert Rhythm().sampled(at(SYNCED, 100.0), 0.0, interval=INTERVAL, fast=fast) == pytest.approx(100.0 + least)
+
+
 def test_a_hair_more_than_the_interval_rather_than_once_more() -> None:
     rhythm = Rhythm()
     sampled(rhythm, SYNCED, 100.0, 100.52)
-    assert rhythm.glanced(100.4, fast=FAST) == approx(100.52, whole=True)
+    assert glanced(rhythm, 100.4) == approx(100.52, whole=True)
 
 
 def test_a_refused_connection_is_tried_again_soon_and_then_less_often() -> None:
