@@ -89,11 +89,13 @@ def costs(name: str, server: MariaDB, limit: float) -> None:
         rest = per_second(server)
         with asking(agent) as checks:
             busy = per_second(server)
+            connections = server.rows("SELECT COUNT(*) AS n FROM information_schema.PROCESSLIST WHERE USER = 'root'")
         rate = checks[0] / SECONDS
         measured(f"{name}: {rest:.1f} statements/s at rest, {busy:.1f} with {rate:.0f} checks/s (at most {limit})")
         assert checks[0] > 10 * SECONDS
         assert 15 < rest <= limit
         assert 15 < busy <= limit
+        assert connections[0]["n"] <= 1 + 3, "ours, and three of the agent"
 
 
 def test_what_a_galera_node_is_asked(node: GaleraNode) -> None:
