@@ -74,24 +74,34 @@ class Link(aiomysql.Connection):  # type: ignore[misc]
         await cursor.execute(statement)
         return list(await cursor.fetchall())
 
-    async def texts(self, statement: bytes) -> packets.Answer:
-        """The rows of one statement as texts, at a tenth of what rows() costs.
+    async def texts(self, *statements: bytes) -> list[packets.Answer]:
+        """The rows of each statement as texts, at a third of what rows() costs.
 
-        OutOfStepError, EOFError and OSError: the connection is of no use any more.
+        They are sent together, and the server answers one after the other: measured, to wake it and to be woken costs
+        both sides more than a statement. OutOfStepError, EOFError, OSError: the connection is of no use any more.
         """
         self._ensure_alive()
-        self._write_bytes(struct.pack("<IB", len(statement) + 1, COM_QUERY) + statement)
+        self._write_bytes(b"".join([struct.pack("<IB", len(it) + 1, COM_QUERY) + it for it in statements]))
+        answers: list[packets.Answer] = []
         data = b""
-        while (answer := packets.read(data)) is None:
+        while len(answers) < len(statements):
+            found = packets.first(data)
+            if found is not None:
+                answers.append(found[0])
+                data = data[found[1] :]
+                continue
             more = await self._reader.read(CHUNK)
             if not more:
                 raise EOFError
             data += more
             if len(data) > ANSWER_LIMIT:
                 raise packets.OutOfStepError(f"an answer of more than {ANSWER_LIMIT} bytes")
-        if answer.error is not None:
-            raise_mysql_exception(answer.error)
-        return answer
+        if data:
+            raise packets.OutOfStepError("more answers than statements")
+        for answer in answers:
+            if answer.error is not None:
+                raise_mysql_exception(answer.error)
+        return answers
 
     async def ended(self) -> None:
         """Returns when the server has closed the connection, by FIN or RST; only while no statement runs."""

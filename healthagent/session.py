@@ -134,8 +134,8 @@ class Session:
         """Global status and variables by name, those that exist. Two statements, five at the first time."""
         if not self._select:
             await self._open()
-        status = (await self._link.texts(STATUS)).pairs
-        variables = (await self._link.texts(self._select)).mappings[0]
+        answers = await self._link.texts(STATUS, self._select)
+        status, (variables,) = answers[0].pairs, answers[1].mappings
         # without a provider there is no such state, and SHOW STATUS costs the server more than all the rest
         loaded = "wsrep_local_state" in status
         self._status = tuple([status.get(name) for name in SWIFT_STATUS]) if loaded else None
@@ -145,21 +145,20 @@ class Session:
     async def replications(self) -> tuple[Replication, ...]:
         """One row per replication connection; error 1227 without SLAVE MONITOR."""
         self._threads = None
-        rows = (await self._link.texts(REPLICATION)).mappings
+        rows = await self._replication()
         self._threads = _swift_threads(rows)
         return parse.replications(rows)
 
     async def moved(self) -> bool:
         """Whether anything that a gate falls for at once is not as facts() has brought it. One or two statements."""
-        if self._status is not None:
-            status = (await self._link.texts(SWIFT_STATEMENT)).pairs
-            if tuple([status.get(name) for name in SWIFT_STATUS]) != self._status:
-                return True
-        return (await self._link.texts(self._swift_select)).rows != (self._variables,)
+        asked = [self._swift_select] if self._status is None else [self._swift_select, SWIFT_STATEMENT]
+        variables, *others = await self._link.texts(*asked)
+        status = [tuple([other.pairs.get(name) for name in SWIFT_STATUS]) for other in others]
+        return variables.rows != (self._variables,) or status not in ([], [self._status])
 
     async def threads_moved(self) -> bool:
         """The same of replications(), of their threads and errors. One statement."""
-        return _swift_threads((await self._link.texts(REPLICATION)).mappings) != self._threads
+        return _swift_threads(await self._replication()) != self._threads
 
     @property
     def has_threads(self) -> bool:
@@ -181,9 +180,14 @@ class Session:
     def close(self) -> None:
         self._link.abort()
 
+    async def _replication(self) -> list[dict[str, str | None]]:
+        (answer,) = await self._link.texts(REPLICATION)  # by itself, as it may hang
+        return answer.mappings
+
     async def _open(self) -> None:
         await self._link.open(self._statement_seconds)
-        present = (await self._link.texts(PRESENT)).pairs
+        (shown,) = await self._link.texts(PRESENT)
+        present = shown.pairs
         self.datadir, self.pid_file = present.get("datadir"), present.get("pid_file")
         self._swift_names = tuple(name for name in SWIFT_VARIABLES if name in present)
         self._swift_select = _select(self._swift_names)

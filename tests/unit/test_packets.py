@@ -6,10 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healthagent.packets import OutOfStepError, read
+from healthagent.packets import Answer, OutOfStepError, first
 from tests.component.fake_mariadb import OK, error, packet, result
 
 STATUS = result(["Variable_name", "Value"], [("wsrep_local_state", "4"), ("wsrep_ready", "ON")])
+
+
+def read(data: bytes) -> Answer | None:
+    found = first(data)
+    assert found is None or found[1] == len(data)
+    return found[0] if found is not None else None
 
 
 def long_text(value: str) -> bytes:
@@ -71,10 +77,14 @@ def test_whatever_the_chunks_nothing_is_said_too_early(data: bytes) -> None:
     assert [read(data[:size]) for size in range(len(data))] == [None] * len(data)
 
 
+def test_of_two_answers_the_first() -> None:
+    for answer in (STATUS, OK, error(1, 1064, "no")):
+        assert first(answer + STATUS) == first(answer)
+        assert first(answer + b"x") == (read(answer), len(answer))
+
+
 OUT_OF_STEP = {
     "an error that nobody asked for": error(0, 1927, "Connection was killed"),
-    "two answers": OK + OK,
-    "an answer and a byte": STATUS + b"x",
     "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
     "an empty packet": packet(1, b""),
     "a file is asked for": packet(1, b"\xfb/etc/passwd"),
@@ -97,7 +107,7 @@ def test_what_is_no_answer(data: bytes) -> None:
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda tail: STATUS[:30] + tail))
 def test_garbage_is_no_answer_or_not_all_of_it_or_out_of_step(data: bytes) -> None:
     try:
-        answer = read(data)
+        found = first(data)
     except OutOfStepError:
         return
-    assert answer is None or all(len(row) == len(answer.names) for row in answer.rows)
+    assert found is None or all(len(row) == len(found[0].names) for row in found[0].rows)
