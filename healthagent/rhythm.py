@@ -4,7 +4,9 @@ from healthagent.facts import FailureKind, LocalState, Snapshot
 
 __all__ = ["Rhythm"]
 
-# A refused connection costs next to nothing, and a server that has been started again is to be seen soon.
+# A refused connection costs next to nothing, and a server that has been started again is to be seen soon. One that is
+# just dying may still take a connection and reset it.
+SHUT = (FailureKind.REFUSED, FailureKind.LOST)
 REFUSED_SECONDS = 0.05
 # Measured: the script of a state transfer starts up to 10 ms after the node has entered state 2, the same state that
 # a backup or a lock brings. What it is must not wait for the next probe; if no script comes, that was it.
@@ -28,7 +30,7 @@ class Rhythm:
 
     def sampled(self, snapshot: Snapshot, due_at: float | None, *, interval: float, fast: float) -> float:
         """When to look next after a sample. `due_at`: when a gate may turn, as the memory says."""
-        refused = snapshot.failure is not None and snapshot.failure.kind is FailureKind.REFUSED
+        refused = snapshot.failure is not None and snapshot.failure.kind in SHUT
         self._refusals = self._refusals + 1 if refused else 0
         wait = interval if due_at is None else _until(due_at - snapshot.started_at, interval, fast)
         if refused:

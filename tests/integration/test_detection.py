@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import Agent, Galera, GaleraNode, MariaDB, wait_until
+from lab import Agent, Galera, GaleraNode, MariaDB, lab_dir, wait_until
 from lab.replication import HEARTBEAT_SECONDS
 from tests.binaries import need
 from tests.integration.expect import measured, reloaded, says, state
@@ -25,11 +25,16 @@ SECONDS = 4.0
 PER_SECOND, PER_SECOND_REPLICA = 25, 35
 
 
+def installed() -> Path:
+    """The script where servers with a root of their own find it too."""
+    return Path(shutil.copy(SCRIPT, lab_dir() / SCRIPT.name))
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Galera]:
     """The first node runs alone; the second is there for what needs two."""
     need("mariadbd")
-    with Galera(2, options={"wsrep_notify_cmd": f'"{SCRIPT}"'}) as galera:
+    with Galera(2, options={"wsrep_notify_cmd": f'"{installed()}"'}) as galera:
         for node in galera.nodes:
             node.prepare()
         galera.nodes[0].bootstrap()
@@ -238,13 +243,12 @@ def test_the_script_returns_at_once_whatever_becomes_of_the_datagram(node: Galer
 def test_the_script_needs_no_right(node: GaleraNode) -> None:
     """mysqld runs it as its own user."""
     need("setpriv")
-    public = node.directory.parent / "notify"
-    shutil.copy(SCRIPT, public)
-    public.parent.chmod(0o711)
+    script = installed()
+    script.parent.chmod(0o711)
     with deaf_agent(node) as agent:
         before = state(agent)["sample"]["sequence"]
         node.execute("SET GLOBAL wsrep_reject_queries = 'ALL'")
-        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", str(public), "--status", "synced"]
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", str(script), "--status", "synced"]
         subprocess.run(command, check=True, timeout=20)
         try:
             wait_until(lambda: state(agent)["state"] == "rejecting", 5, "the bell rang")

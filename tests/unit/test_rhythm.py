@@ -87,15 +87,16 @@ def test_a_hair_more_than_the_interval_rather_than_once_more() -> None:
 
 def test_a_refused_connection_is_tried_again_soon_and_then_less_often() -> None:
     rhythm, moment, waits = Rhythm(), 100.0, []
-    for _ in range(6):
-        look = sampled(rhythm, DOWN, moment)
+    dying = replace(DOWN, failure=Failure(kind=FailureKind.LOST, message="reset"))
+    for shut in (dying, DOWN, DOWN, dying, DOWN, DOWN):
+        look = sampled(rhythm, shut, moment)
         waits.append(round(look.at - moment, 3))
         assert look.whole
         moment = look.at
     assert waits == [0.05, 0.1, 0.2, 0.4, 0.5, 0.5]
 
 
-@pytest.mark.parametrize("other", [SYNCED, HUNG, replace(DOWN, failure=Failure(kind=FailureKind.LOST, message=""))])
+@pytest.mark.parametrize("other", [SYNCED, HUNG, replace(DOWN, failure=Failure(kind=FailureKind.LOGIN, message=""))])
 def test_any_other_outcome_ends_the_backing_off(other: Snapshot) -> None:
     rhythm = Rhythm()
     for moment in (100.0, 100.1, 100.2):
