@@ -54,8 +54,10 @@ class Config:
     login: Login
     policy: Policy
     interval_seconds: float
+    fast_seconds: float
     timeout_seconds: float
     watch: Watch
+    notify: tuple[str, int] | None
     listen: tuple[tuple[str, int], ...]
     drain_code: int
     agent_ports: tuple[AgentPort, ...]
@@ -92,6 +94,11 @@ def load(path: Path | None) -> Config:
     if probe["max_age"] < least:
         says = f"{spoken(probe['max_age'])}: must be at least interval + 2 x timeout, {spoken(least)}"
         document.wrong("probe.max_age", f"{says}: else one slow answer takes the node out")
+    if not document.given("probe.fast_interval"):
+        probe["fast_interval"] = min(probe["fast_interval"], probe["interval"])
+    elif probe["fast_interval"] > probe["interval"]:
+        says = f"{spoken(probe['fast_interval'])}: must be at most probe.interval, {spoken(probe['interval'])}"
+        document.wrong("probe.fast_interval", f"{says}; the same means that every look is a whole probe")
     if probe["heartbeat_write"] and probe["heartbeat_table"] is None:
         document.wrong("probe.heartbeat_write", "needs probe.heartbeat_table: the table to write to")
     _what_roles_need(policy.roles, login, document)
@@ -104,8 +111,10 @@ def load(path: Path | None) -> Config:
         login=login,
         policy=policy,
         interval_seconds=probe["interval"],
+        fast_seconds=probe["fast_interval"],
         timeout_seconds=probe["timeout"],
         watch=_watch(probe),
+        notify=probe["notify"],
         listen=tuple(settings["http"]["listen"]),
         drain_code=settings["http"]["drain_code"],
         agent_ports=agent_ports,

@@ -27,6 +27,7 @@ __all__ = [
     "either",
     "file_mode",
     "flow_control",
+    "loopback",
     "one_of",
     "pace",
     "peers",
@@ -319,3 +320,11 @@ def address(value: Any) -> tuple[str, int]:
         says = 'is not an IP address and port; write "0.0.0.0:9200" or "[::]:9200"'
         raise ValueError(f"{shown(value)} {says}") from None
     return str(host), int(match[3])
+
+
+def loopback(value: Any) -> tuple[str, int]:
+    """An address that nobody reaches but the programs of this machine."""
+    host, port = address(value)
+    if not ip_address(host).is_loopback:
+        raise ValueError('must be a loopback address and port, such as "127.0.0.1:9203"')
+    return host, port

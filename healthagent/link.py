@@ -1,5 +1,6 @@
 """One connection to MariaDB. The only place that knows aiomysql's insides, so that they are watched in one spot."""
 
+import contextlib
 import errno
 import re
 import socket
@@ -7,8 +8,9 @@ import struct
 from typing import Any
 
 import aiomysql
-from pymysql.err import MySQLError
+from pymysql.err import MySQLError, raise_mysql_exception
 
+from healthagent import packets
 from healthagent.facts import Failure, FailureKind
 
 __all__ = ["Link", "failure_of"]
@@ -29,6 +31,8 @@ ERRNO_KINDS: dict[FailureKind, tuple[int, ...]] = {
     FailureKind.LOCAL: (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL),
 }
 UNKNOWN_VARIABLE_CODE = 1193
+COM_QUERY = 3
+CHUNK, ANSWER_LIMIT = 65536, 4 * 2**20
 
 
 class Link(aiomysql.Connection):  # type: ignore[misc]
@@ -70,11 +74,41 @@ class Link(aiomysql.Connection):  # type: ignore[misc]
         await cursor.execute(statement)
         return list(await cursor.fetchall())
 
+    async def texts(self, *statements: bytes) -> list[packets.Answer]:
+        """The rows of each statement as texts, at a third of what rows() costs.
+
+        They are sent together, and the server answers one after the other: measured, to wake it and to be woken costs
+        both sides more than a statement. OutOfStepError, EOFError, OSError: the connection is of no use any more.
+        """
+        self._ensure_alive()
+        self._write_bytes(b"".join([struct.pack("<IB", len(it) + 1, COM_QUERY) + it for it in statements]))
+        answers: list[packets.Answer] = []
+        data = b""
+        while len(answers) < len(statements):
+            found = packets.first(data)
+            if found is not None:
+                answers.append(found[0])
+                data = data[found[1] :]
+                continue
+            more = await self._reader.read(CHUNK)
+            if not more:
+                raise EOFError
+            data += more
+            if len(data) > ANSWER_LIMIT:
+                raise packets.OutOfStepError(f"an answer of more than {ANSWER_LIMIT} bytes")
+        if data:
+            raise packets.OutOfStepError("more answers than statements")
+        for answer in answers:
+            if answer.error is not None:
+                raise_mysql_exception(answer.error)
+        return answers
+
     async def ended(self) -> None:
-        """Returns when the server has closed the connection; to be awaited only while no statement runs."""
+        """Returns when the server has closed the connection, by FIN or RST; only while no statement runs."""
         if self._reader is not None:
             # nothing but an end (or an error packet right before it) comes unasked
-            await self._reader.read(1)
+            with contextlib.suppress(OSError):
+                await self._reader.read(1)
 
     def server_pid(self) -> int | None:
         """The process behind a Unix socket (SO_PEERCRED), None over TCP."""

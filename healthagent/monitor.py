@@ -1,6 +1,7 @@
-"""The loop: probe, judge, publish; wakes early when the server drops the connection; logs transitions only."""
+"""The loop: look, judge, publish; wakes early when the server drops the connection; logs transitions only."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import replace
@@ -15,13 +16,13 @@ from healthagent.pin import Keeper
 from healthagent.plan import Plan
 from healthagent.policy import Role
 from healthagent.probe import Probe
+from healthagent.rhythm import Rhythm
 
 __all__ = ["Monitor"]
 
 log = logging.getLogger("healthagent.monitor")
 
-# The answer comes as soon as a hold or a rise is over. No faster than this: at three statements a probe, 20 a second.
-PENDING_INTERVAL_SECONDS = 0.15
+# between two looks before their time: a server that drops every connection at once must not make the loop spin
 SHORTEST_INTERVAL_SECONDS = 0.02
 # Questions with parameters (/reader?max_lag=5s) that are kept, and for how long without being asked.
 MAX_ASKED = 16
@@ -36,7 +37,9 @@ class Monitor:
         self._config = config
         self._memory = starting(config.policy, time.time(), keeper.pins)
         self._probe = Probe(config.login, timeout_seconds=config.timeout_seconds, watch=config.watch)
-        self._wake = asyncio.Event()
+        self._nap: asyncio.Timeout | None = None
+        self._woken = self._anew = False
+        self._early_at = 0.0
         self._asked: dict[str, float] = {}
         self.board = Board(self._memory.publication, config.policy.max_age_seconds)
 
@@ -55,7 +58,8 @@ class Monitor:
             self._memory = starting(config.policy, time.time(), self._memory.trail.pins)
         self._tell(self._memory)
         _log_transitions(told, self._memory.publication)
-        self._wake.set()
+        self._anew = True
+        self.look_now()
 
     def ask(self, key: str, role: Role) -> Publication:
         """What to tell with the answer to one more question, which is judged by every sample from now on.
@@ -84,8 +88,17 @@ class Monitor:
             publication = replace(self._memory.publication, trail=replace(self._memory.trail, pins=pins))
             self._memory = replace(self._memory, publication=publication)
             self._keeper.keep(pins)
-            self._wake.set()
+            self._anew = True
+            self.look_now()
         return acknowledged
+
+    def look_now(self) -> None:
+        """Somebody may know that the server has changed: the next look comes at once. Cheap, however often."""
+        self._woken = True
+        if self._nap is not None:
+            with contextlib.suppress(RuntimeError):  # it is over, and the loop about to look anyway
+                self._nap.reschedule(0.0)
+            self._nap = None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -97,13 +110,22 @@ class Monitor:
 
     async def _watch(self, probe: Probe) -> None:
         """Until the configuration names another server."""
+        rhythm = Rhythm()
         try:
             while probe is self._probe:
                 started = clock.now()
-                snapshot = await probe.sample()
-                if probe is self._probe:
+                whole, self._anew = self._anew or rhythm.whole(started), False
+                snapshot = await (probe.sample() if whole else probe.glance())
+                if probe is not self._probe:
+                    return
+                fast = self._config.fast_seconds
+                if snapshot is None:
+                    until = rhythm.glanced(started, fast=fast)
+                else:
                     self._publish(snapshot)
-                    await self._pause(started)
+                    interval = self._config.interval_seconds
+                    until = rhythm.sampled(snapshot, self._memory.due_at, interval=interval, fast=fast)
+                await self._rest(probe, until)
         finally:
             await probe.close()
 
@@ -129,27 +151,20 @@ class Monitor:
         plan = Plan(self._config.policy, tuple(extra.items()))
         self._tell(adapt(self._memory, plan, time.time()))
 
-    async def _pause(self, started: float) -> None:
-        interval, due_at = self._config.interval_seconds, self._memory.due_at
-        if due_at is not None:
-            # a hair more than the interval rather than a hair too early, and then once more
-            wanted = due_at - started
-            if wanted < interval:
-                interval = min(interval, max(PENDING_INTERVAL_SECONDS, wanted))
-            elif wanted < 1.1 * interval:
-                interval = wanted
-        waits = [asyncio.ensure_future(wait) for wait in (self._probe.ended(), self._wake.wait())]
-        try:
-            await asyncio.wait(
-                waits, timeout=max(0.0, started + interval - clock.now()), return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
-            self._wake.clear()
-        # a server that drops every connection at once must not make this loop spin
-        await asyncio.sleep(max(0.0, started + SHORTEST_INTERVAL_SECONDS - clock.now()))
+    async def _rest(self, probe: Probe, until: float) -> None:
+        """Till then, or till the server drops the connection or look_now() is called, before or meanwhile.
+
+        No task is made for it: this is run ten times a second.
+        """
+        if not self._woken:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, until - clock.now())) as self._nap:
+                    await probe.ended()
+            self._nap = None
+        self._woken = False
+        if clock.now() < until:
+            await asyncio.sleep(self._early_at + SHORTEST_INTERVAL_SECONDS - clock.now())
+            self._early_at = clock.now()
 
 
 def _log_transitions(before: Publication, after: Publication) -> None:

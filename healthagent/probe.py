@@ -24,6 +24,7 @@ MAX_ABANDONED = 2
 ABANDONED_SECONDS = 30.0
 GREETING_SECONDS = 0.1  # after an EOF on the kept connection; a living server greets within 10 ms
 EVIDENCE_SECONDS = 0.2
+NOTHING = Snapshot(sequence=0, ended_at=0.0)
 
 
 class UnansweredError(Exception):
@@ -59,25 +60,60 @@ class Probe:
 
     async def sample(self) -> Snapshot:
         """One probe. Ends within twice the timeout and half a second and never raises for anything the server does."""
-        started = clock.now()
-        self._sequence += 1
-        self._give_up_abandoned()
-        snapshot = Snapshot(sequence=self._sequence, ended_at=started)
+        return await self._sample(clock.now(), greeting_seconds=self._timeout)
+
+    async def glance(self) -> Snapshot | None:
+        """A look, between two samples, at what the gates fall for at once. None: all is as the last one has told.
+
+        Else a sample: a whole probe at once, on the same connection; or that nobody answers, which no login has to
+        prove again.
+        """
+        session, started = self._session, clock.now()
+        if session is None or session.over:
+            return await self.sample()
         try:
-            snapshot = await self._read(snapshot)
+            moved = await self._within(session, session.moved(), started + self._timeout)
         except UnansweredError as silence:
-            failure = Failure(kind=FailureKind.TIMEOUT, message=str(silence), silent_after_eof=silence.after_eof)
-            snapshot = replace(snapshot, failure=failure, evidence=await self._evidence(transfers=False))
+            return self._told(await self._silent(silence), started)
+        except MySQLError as error:
+            session.over, moved = failure_of(error, abandoned=0).kind is FailureKind.LOST, True
+        except Exception:
+            session.over = moved = True  # it has ended, or is out of step: a new connection tells, within a moment
+        if not moved and session.has_threads:
+            moved = await self._aside("replications", session.threads_moved(), clock.now() + self._timeout) is not False
+        if not moved:
+            return None
+        # Where the replication rows have taken the session with them, the timeout has passed once: not once more for a
+        # server that is frozen. A living one greets at once.
+        gone = self._session is None
+        return await self._sample(clock.now(), greeting_seconds=GREETING_SECONDS if gone else self._timeout)
+
+    async def _sample(self, started: float, *, greeting_seconds: float) -> Snapshot:
+        self._give_up_abandoned()
+        try:
+            found = await self._read(greeting_seconds)
+        except UnansweredError as silence:
+            found = await self._silent(silence)
         except Exception as error:
             # The boundary to the server: whatever it sends (a foreign protocol too) is a fact about it, not a bug.
-            self._drop()
-            failure = failure_of(error, abandoned=len(self._abandoned))
-            shut = failure.kind in (FailureKind.REFUSED, FailureKind.LOST)
-            evidence = await self._evidence(transfers=True) if shut else Evidence()
-            snapshot = replace(snapshot, failure=failure, evidence=evidence)
+            found = await self._failed(error)
+        return self._told(found, started)
+
+    async def _silent(self, silence: UnansweredError) -> Snapshot:
+        failure = Failure(kind=FailureKind.TIMEOUT, message=str(silence), silent_after_eof=silence.after_eof)
+        return replace(NOTHING, failure=failure, evidence=await self._evidence(transfers=False))
+
+    async def _failed(self, error: Exception) -> Snapshot:
+        self._drop()
+        failure = failure_of(error, abandoned=len(self._abandoned))
+        shut = failure.kind in (FailureKind.REFUSED, FailureKind.LOST)
+        return replace(NOTHING, failure=failure, evidence=await self._evidence(transfers=True) if shut else Evidence())
+
+    def _told(self, found: Snapshot, started: float) -> Snapshot:
         ended = clock.now()
-        snapshot = replace(snapshot, ended_at=ended, duration_seconds=ended - started)
-        return replace(snapshot, beside=self._bystander.look(snapshot))
+        self._sequence += 1
+        found = replace(found, sequence=self._sequence, ended_at=ended, duration_seconds=ended - started)
+        return replace(found, beside=self._bystander.look(found))
 
     async def ended(self) -> None:
         """Returns when the server closes the kept connection: a reason to probe now. To await between samples."""
@@ -95,15 +131,15 @@ class Probe:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._bystander.close()
 
-    async def _read(self, snapshot: Snapshot) -> Snapshot:
-        rows = await self._facts()
+    async def _read(self, greeting_seconds: float) -> Snapshot:
+        rows = await self._facts(greeting_seconds)
         server, galera = parse.server(rows), parse.galera(rows)
         await self._bystander.first(server)
         donor = galera is not None and galera.local_state in (LocalState.DONOR_DESYNCED, LocalState.JOINED)
         deadline = clock.now() + self._timeout
         replications = await self._replications(deadline)
         return replace(
-            snapshot,
+            NOTHING,
             server=server,
             galera=galera,
             replications=replications,
@@ -111,10 +147,10 @@ class Probe:
             evidence=await self._evidence(transfers=True) if donor else Evidence(),
         )
 
-    async def _facts(self) -> Mapping[str, object]:
+    async def _facts(self, greeting_seconds: float) -> Mapping[str, object]:
         deadline = clock.now() + self._timeout
         if self._session is None:
-            return await self._login_and_read(deadline, greeting_seconds=self._timeout)
+            return await self._login_and_read(deadline, greeting_seconds=greeting_seconds)
         if not self._session.over:
             try:
                 return await self._within(self._session, self._session.facts(), deadline)

@@ -21,6 +21,7 @@ from healthagent.kinds import (
     either,
     file_mode,
     flow_control,
+    loopback,
     one_of,
     pace,
     peers,
@@ -29,6 +30,7 @@ from healthagent.kinds import (
     some_connections,
     some_of,
     spoken,
+    spoken_address,
     spoken_amount,
     spoken_pace,
     step,
@@ -120,6 +122,12 @@ SECTIONS: dict[str, dict[str, Setting]] = {
     },
     "probe": {
         "interval": Setting(duration(0.05, 60), 0.5, "time from probe to probe", say=spoken),
+        "fast_interval": Setting(
+            duration(0.02, 60),
+            0.1,
+            "time from look to look: between probes only at what a gate falls for at once; at most `interval`",
+            say=spoken,
+        ),
         "timeout": Setting(
             duration(0.05, 60),
             0.8,
@@ -128,6 +136,12 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         ),
         "max_age": Setting(
             duration(0.1, 600), 3.0, "facts older than it never serve; at least interval + 2 x timeout", say=spoken
+        ),
+        "notify": Setting(
+            loopback,
+            None,
+            "UDP address for wsrep_notify_cmd, such as `127.0.0.1:9203`: whatever comes there means: look now",
+            say=lambda place: None if place is None else spoken_address(*place),
         ),
         "client_port": Setting(
             pace(1, 600), 5.0, "how often the way of clients is tested (TCP login); `off`: never", say=spoken_pace

@@ -10,6 +10,7 @@ from typing import Any
 from healthagent import __version__, logs
 from healthagent.agentcheck import AgentCheck
 from healthagent.config import Config
+from healthagent.doorbell import Doorbell
 from healthagent.errors import ConfigError, HealthagentError, StartError
 from healthagent.listeners import Listeners, raise_file_limit, warn_of_few_files
 from healthagent.monitor import Monitor
@@ -59,6 +60,7 @@ class Service:
         )
         self._listeners = Listeners(self._web.server, self._agent_check)
         self._tracker = Tracker(self._monitor.board)
+        self._doorbell = Doorbell(self._monitor.look_now)
         stop, reload = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -66,6 +68,7 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         try:
             await self._tracker.check(self._config.track_files)
+            self._doorbell.adopt(self._config.notify, self._doorbell.prepare(self._config.notify))
             await self._listeners.adopt(self._config)
             self._tracker.adopt(self._config.track_files, self._config.policy.max_age_seconds)
             self._greet()
@@ -76,6 +79,7 @@ class Service:
             log.info("stopped")
         finally:
             self._tracker.close()
+            self._doorbell.close()
             await self._listeners.close()
             self._agent_check.close()
 
@@ -100,15 +104,20 @@ class Service:
 
     async def _reload(self) -> None:
         """All of the new configuration, or nothing of it."""
+        bell = None
         try:
             new = self._load()
             await self._tracker.check(new.track_files)
+            bell = self._doorbell.prepare(new.notify)
             await self._listeners.adopt(new)
         except (ConfigError, StartError) as error:
             self._reload_errors = error.lines() if isinstance(error, ConfigError) else [str(error)]
             for line in self._reload_errors:
                 log.error("not reloaded: %s", line)
+            if bell is not None:
+                bell.close()
             return
+        self._doorbell.adopt(new.notify, bell)
         if new.state_dir != self._config.state_dir:
             log.warning("state_dir: a new directory takes effect with the next start")
         logs.configure(new.log_level, new.log_format)

@@ -4,7 +4,7 @@ They work on a node without quorum and need no right but SLAVE MONITOR for the r
 without a table. Nothing is asked by version: what a server has not, it does not show.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from healthagent import parse, tables
@@ -18,9 +18,45 @@ def _names(names: tuple[str, ...]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
-STATUS = f"SHOW GLOBAL STATUS WHERE Variable_name IN ({_names((*parse.GALERA_STATUS, *parse.SERVER_STATUS))})"
-PRESENT = f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({_names(parse.VARIABLES)})"
-REPLICATION = "SHOW ALL SLAVES STATUS"
+def _status(*names: str) -> bytes:
+    return f"SHOW GLOBAL STATUS WHERE Variable_name IN ({_names(names)})".encode()
+
+
+def _select(names: Iterable[str]) -> bytes:
+    """@@name costs the server a twentieth of SHOW VARIABLES, but fails for a name that is absent."""
+    return f"SELECT {', '.join(f'@@global.{name} AS {name}' for name in names)}".encode()
+
+
+STATUS = _status(*parse.GALERA_STATUS, *parse.SERVER_STATUS)
+PRESENT = f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({_names(parse.VARIABLES)})".encode()
+REPLICATION = b"SHOW ALL SLAVES STATUS"
+
+# What is looked at between two probes: all that a gate of damping "now" goes by, as far as it can change while the
+# server runs. wsrep_desync_count is 2 in the last second of a mariabackup, in which it blocks commits.
+SWIFT_STATUS = (
+    "wsrep_local_state",
+    "wsrep_cluster_status",
+    "wsrep_connected",
+    "wsrep_ready",
+    "wsrep_evs_state",
+    "wsrep_cluster_size",
+    "wsrep_cluster_conf_id",
+    "wsrep_cluster_state_uuid",
+    "wsrep_desync_count",
+)
+SWIFT_VARIABLES = (
+    "read_only",
+    "innodb_read_only",
+    "wsrep_on",
+    "wsrep_provider",
+    "wsrep_desync",
+    "wsrep_reject_queries",
+    "pxc_maint_mode",
+)
+SWIFT_REPLICATION = ("Connection_name", "Slave_IO_Running", "Slave_SQL_Running", "Last_IO_Errno", "Last_SQL_Errno")
+SWIFT_STATEMENT = _status(*SWIFT_STATUS)
+
+Seen = tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +111,11 @@ class Session:
     def __init__(self, login: Login, *, statement_seconds: float) -> None:
         self._link = link_to(login)
         self._statement_seconds = statement_seconds
-        self._select = ""
+        self._select = self._swift_select = b""
+        self._swift_names: tuple[str, ...] = ()
+        self._status: Seen | None = None
+        self._variables: Seen = ()
+        self._threads: tuple[Seen, ...] | None = None
         self.over = False
         self.datadir: str | None = None
         self.pid_file: str | None = None
@@ -94,13 +134,36 @@ class Session:
         """Global status and variables by name, those that exist. Two statements, five at the first time."""
         if not self._select:
             await self._open()
-        status = {str(row["Variable_name"]): row["Value"] for row in await self._link.rows(STATUS)}
-        variables = await self._link.rows(self._select)
-        return status | variables[0]
+        answers = await self._link.texts(STATUS, self._select)
+        status, (variables,) = answers[0].pairs, answers[1].mappings
+        # without a provider there is no such state, and SHOW STATUS costs the server more than all the rest
+        loaded = "wsrep_local_state" in status
+        self._status = tuple([status.get(name) for name in SWIFT_STATUS]) if loaded else None
+        self._variables = tuple([variables[name] for name in self._swift_names])
+        return status | variables
 
     async def replications(self) -> tuple[Replication, ...]:
         """One row per replication connection; error 1227 without SLAVE MONITOR."""
-        return parse.replications(await self._link.rows(REPLICATION))
+        self._threads = None
+        rows = await self._replication()
+        self._threads = _swift_threads(rows)
+        return parse.replications(rows)
+
+    async def moved(self) -> bool:
+        """Whether anything that a gate falls for at once is not as facts() has brought it. One or two statements."""
+        asked = [self._swift_select] if self._status is None else [self._swift_select, SWIFT_STATEMENT]
+        variables, *others = await self._link.texts(*asked)
+        status = [tuple([other.pairs.get(name) for name in SWIFT_STATUS]) for other in others]
+        return variables.rows != (self._variables,) or status not in ([], [self._status])
+
+    async def threads_moved(self) -> bool:
+        """The same of replications(), of their threads and errors. One statement."""
+        return _swift_threads(await self._replication()) != self._threads
+
+    @property
+    def has_threads(self) -> bool:
+        """Whether threads_moved() can tell anything: never without the right, nor on a Galera node without rows."""
+        return self._threads is not None and (self._status is None or bool(self._threads))
 
     async def heartbeats(self, watch: Watch) -> tuple[Heartbeat, ...]:
         """The rows of `watch.heartbeat_table`; error 1142 without SELECT on it, 1969 behind a lock on it."""
@@ -117,10 +180,19 @@ class Session:
     def close(self) -> None:
         self._link.abort()
 
+    async def _replication(self) -> list[dict[str, str | None]]:
+        (answer,) = await self._link.texts(REPLICATION)  # by itself, as it may hang
+        return answer.mappings
+
     async def _open(self) -> None:
         await self._link.open(self._statement_seconds)
-        present = {str(row["Variable_name"]): str(row["Value"]) for row in await self._link.rows(PRESENT)}
+        (shown,) = await self._link.texts(PRESENT)
+        present = shown.pairs
         self.datadir, self.pid_file = present.get("datadir"), present.get("pid_file")
-        # @@name costs the server a twentieth of SHOW VARIABLES, but fails for a name that is absent
-        columns = [f"@@global.{name} AS {name}" for name in parse.VARIABLES if name in present]
-        self._select = f"SELECT {', '.join(columns)}"
+        self._swift_names = tuple(name for name in SWIFT_VARIABLES if name in present)
+        self._swift_select = _select(self._swift_names)
+        self._select = _select(name for name in parse.VARIABLES if name in present)
+
+
+def _swift_threads(rows: Iterable[Mapping[str, str | None]]) -> tuple[Seen, ...]:
+    return tuple([tuple([row.get(name) for name in SWIFT_REPLICATION]) for row in rows])

@@ -25,6 +25,7 @@ SECONDS: Mapping[str, int] = {
     "agent_check": 85,
     "beside": 65,
     "demo": 60,
+    "detection": 75,
     "galera_gates": 110,
     "galera_states": 115,
     "galera_transfers": 75,

@@ -56,13 +56,15 @@ class FakeMariaDB:
     """Speaks enough of the protocol to be probed. `answers` may be replaced while it runs.
 
     `silent_on`: a statement that begins so gets no answer until `speak()`. `fail`: what begins so -> its packets.
-    `frozen`: nothing gets an answer.
+    `frozen`: nothing gets an answer. `end_on`: what begins so gets half an answer and the end of the connection.
+    `slaves`: the rows of SHOW ALL SLAVES STATUS.
     `greeted`, `quits`: connections greeted, and ended by COM_QUIT.
     """
 
     def __init__(self, rows: Mapping[str, object]) -> None:
         self.rows = dict(rows)
-        self.silent_on = ""
+        self.slaves: list[Mapping[str, object]] = []
+        self.silent_on = self.end_on = ""
         self.frozen = False
         self.refuse: bytes | None = None
         self.fail: dict[str, bytes] = {}
@@ -104,7 +106,12 @@ class FakeMariaDB:
                 self.quits += 1
                 return
             self.asked.append(statement)
-            writer.write(self._answer(statement))
+            answer = self._answer(statement)
+            if self.end_on and statement.startswith(self.end_on):
+                self.end_on = ""
+                writer.write(answer[: len(answer) // 2])
+                return
+            writer.write(answer)
             await writer.drain()
 
     async def _silence(self, what: str) -> None:
@@ -121,7 +128,8 @@ class FakeMariaDB:
             if statement.startswith(begin):
                 return packets
         if statement.startswith("SHOW ALL SLAVES"):
-            return result(["Connection_name"], [])
+            columns = list(self.slaves[0]) if self.slaves else ["Connection_name"]
+            return result(columns, [[row[name] for name in columns] for row in self.slaves])
         if statement.startswith("SHOW"):
             wanted = {part.strip(" '") for part in statement.partition("(")[2].rstrip(")").split(",")}
             return result(["Variable_name", "Value"], [(k, v) for k, v in self.rows.items() if k in wanted])

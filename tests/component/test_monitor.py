@@ -1,8 +1,11 @@
-"""The monitor by itself: questions with parameters are bounded in number and in time."""
+"""The monitor by itself: when it looks, and that questions with parameters are bounded in number and in time."""
 
 import asyncio
-from collections.abc import Callable
+import socket
+import struct
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,15 +13,19 @@ from healthagent import clock, config
 from healthagent.monitor import Monitor
 from healthagent.pin import Keeper, PinFile
 from healthagent.question import tightened
+from healthagent.session import SWIFT_STATEMENT
+from tests.build import galera_rows
+from tests.component.fake_mariadb import FakeMariaDB, serving
 
 MOST = 16
+SELDOM = "interval: 30s, max_age: 60s"
+NO_LANE = f"{SELDOM}, fast_interval: 30s"
 
 
-def monitor(directory: Path) -> tuple[Monitor, config.Config]:
+def monitor(directory: Path, probe: str = "interval: 100ms", where: str = "") -> tuple[Monitor, config.Config]:
     file = directory / "healthagent.yaml"
-    file.write_text(
-        f"mysql: {{user: agent, socket: {directory}/no.sock, datadir: {directory}}}\nprobe: {{interval: 100ms}}\n"
-    )
+    where = where or f"socket: {directory}/no.sock"
+    file.write_text(f"mysql: {{user: agent, {where}, datadir: {directory}}}\nprobe: {{client_port: off, {probe}}}\n")
     settings = config.load(file)
     return Monitor(settings, Keeper(PinFile(directory / "state"))), settings
 
@@ -90,3 +97,133 @@ def test_a_reload_forgets_all_questions(tmp_path: Path) -> None:
     assert asked(one) == []
 
     assert ask(one, settings, 1) in asked(one)
+
+
+# --- when it looks --------------------------------------------------------------------------------------------------
+
+
+def sequence(one: Monitor) -> int:
+    snapshot = one.board.current().snapshot
+    return snapshot.sequence if snapshot is not None else 0
+
+
+def word(one: Monitor, role: str = "any") -> str:
+    return one.board.current().verdicts[role].status.value
+
+
+def watched(
+    directory: Path,
+    probe: str,
+    work: Callable[[Monitor, FakeMariaDB], Coroutine[Any, Any, None]],
+    *,
+    unix: bool = False,
+) -> None:
+    """`work` beside a monitor that has had its first facts from a synced member."""
+
+    async def main() -> None:
+        server = FakeMariaDB(galera_rows())
+        path = directory / "db.sock" if unix else None
+        async with serving(server, path) as port:
+            one, _ = monitor(directory, probe, f"socket: {path}" if unix else f"host: 127.0.0.1, port: {port}")
+            running = asyncio.ensure_future(one.run())
+            try:
+                await wait_until(lambda: word(one) == "up")
+                await work(one, server)
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def reset(server: FakeMariaDB) -> None:
+    """RST and not FIN, as a kernel sends it whose process had unread data."""
+    for writer in list(server.open):
+        peer = writer.get_extra_info("socket")
+        if peer.family != socket.AF_UNIX:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+
+def test_between_two_probes_a_change_is_seen_and_nothing_else_is_said(tmp_path: Path) -> None:
+    async def work(one: Monitor, server: FakeMariaDB) -> None:
+        before = one.board.current()
+        looks = server.asked.count(SWIFT_STATEMENT.decode())
+        await wait_until(lambda: server.asked.count(SWIFT_STATEMENT.decode()) > looks + 2)
+        assert one.board.current() is before
+        server.rows["wsrep_reject_queries"] = "ALL"
+        await wait_until(lambda: word(one) == "down")
+        assert one.board.current().state.word == "rejecting"
+        assert sequence(one) == 2
+
+    watched(tmp_path, SELDOM, work)
+
+
+@pytest.mark.parametrize("unix", [False, True], ids=["TCP", "Unix socket"])
+@pytest.mark.parametrize("end", [reset, lambda server: [writer.close() for writer in server.open]], ids=["RST", "FIN"])
+def test_the_end_of_the_connection_is_a_reason_to_look(
+    tmp_path: Path, end: Callable[[FakeMariaDB], object], unix: bool
+) -> None:
+    async def work(one: Monitor, server: FakeMariaDB) -> None:
+        for count in (2, 3):
+            end(server)
+            await wait_until(lambda count=count: server.logins == count)  # type: ignore[misc]
+            await wait_until(lambda count=count: sequence(one) == count)  # type: ignore[misc]
+            assert word(one) == "up", "somebody has merely killed the session"
+
+    watched(tmp_path, NO_LANE, work, unix=unix)
+
+
+def test_whoever_knows_more_brings_the_next_look(tmp_path: Path) -> None:
+    async def work(one: Monitor, server: FakeMariaDB) -> None:
+        server.rows["wsrep_ready"] = "OFF"
+        one.look_now()
+        one.look_now()
+        await wait_until(lambda: word(one) == "down")
+
+    watched(tmp_path, NO_LANE, work)
+
+
+def test_a_reload_brings_a_whole_probe(tmp_path: Path) -> None:
+    async def work(one: Monitor, server: FakeMariaDB) -> None:
+        server.rows["Threads_connected"] = "77"  # what a glance would not see
+        one.reconfigure(one._config)
+        await wait_until(lambda: sequence(one) == 2)
+
+    watched(tmp_path, SELDOM, work)
+
+
+def test_a_server_that_drops_every_connection_does_not_make_it_spin(tmp_path: Path) -> None:
+    async def work(one: Monitor, real: FakeMariaDB) -> None:
+        loop = asyncio.get_running_loop()
+        began, logins = loop.time(), real.logins
+        for count in range(2, 12):
+            for writer in list(real.open):
+                writer.close()
+            await wait_until(lambda count=count: sequence(one) == count)  # type: ignore[misc]
+        assert real.logins - logins == 10
+        assert loop.time() - began > 9 * 0.02
+
+    watched(tmp_path, NO_LANE, work)
+
+
+def test_a_refused_connection_is_tried_again_soon(tmp_path: Path) -> None:
+    """With a probe every 30 s the server that comes is still found, and the tries become fewer."""
+
+    async def scene() -> None:
+        path = tmp_path / "db.sock"
+        one, _ = monitor(tmp_path, SELDOM, f"socket: {path}")
+        running = asyncio.ensure_future(one.run())
+        began = asyncio.get_running_loop().time()
+        try:
+            await wait_until(lambda: sequence(one) >= 4)
+            took = asyncio.get_running_loop().time() - began
+            assert took >= 0.35, "50, 100 and 200 ms apart"
+            async with serving(FakeMariaDB(galera_rows()), path):
+                await wait_until(lambda: word(one) == "up")
+                assert sequence(one) <= 8
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scene())

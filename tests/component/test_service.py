@@ -514,3 +514,39 @@ def test_an_agent_check_port_in_use_is_1_and_one_line(daemon: Daemon) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     says = f"agent_check.listen: cannot listen on 127.0.0.1:{port}: Address already in use"
     assert done.stderr.splitlines() == [f"healthagent: {says}"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_taken_port_of_the_bell_is_1_and_one_line(daemon: Daemon, host: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        try:
+            taken.bind((host, 0))
+        except OSError:
+            pytest.skip(f"no {host} here")
+        place = f"[{host}]:{taken.getsockname()[1]}" if ":" in host else f"{host}:{taken.getsockname()[1]}"
+        daemon.configure(more=f'probe: {{notify: "{place}"}}\n')
+        done = daemon.run()
+
+    assert (done.returncode, done.stdout) == (1, "")
+    says = f"probe.notify: cannot listen on {place} (UDP): Address already in use"
+    assert done.stderr.splitlines() == [f"healthagent: {says}"]
+
+
+def test_a_reload_that_fails_leaves_no_bell_behind(daemon: Daemon) -> None:
+    """The bell is opened before the listeners, and one of these cannot be opened."""
+    daemon.start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    bell = f'probe: {{notify: "127.0.0.1:{port}"}}\n'
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        daemon.configure(listen=(taken.getsockname()[1],), more=bell)
+        daemon.signal(signal.SIGHUP)
+        wait(lambda: "not reloaded" in daemon.said(), "refused")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", port))
+    daemon.configure(more=bell)
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: daemon.config()["last_reload_success"], "reloaded")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as late, pytest.raises(OSError, match="in use"):
+        late.bind(("127.0.0.1", port))

@@ -785,3 +785,55 @@ def test_the_client_port_can_be_left_alone(file: Path, word: str) -> None:
 def test_what_is_wrong_beside_the_probe(file: Path, setting: str, says: str) -> None:
     key = setting.partition(":")[0]
     assert lines(file, f"probe: {{{setting}}}\n") == [f"1: probe.{key}: {says}"]
+
+
+# --- the pace of looks, and the bell --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("probe", "fast"),
+    [
+        ("interval: 500ms", 0.1),
+        ("interval: 50ms", 0.05),
+        ("interval: 5s, max_age: 10s", 0.1),
+        ("fast_interval: 20ms", 0.02),
+        ("fast_interval: 500ms", 0.5),
+    ],
+)
+def test_the_pace_of_looks(file: Path, probe: str, fast: float) -> None:
+    found = loaded(file, f"probe: {{{probe}}}\n")
+    assert found.fast_seconds == fast
+    assert config.shown(found)["probe"]["fast_interval"] == f"{fast * 1000:g}ms"
+
+
+@pytest.mark.parametrize(("notify", "place"), [("127.0.0.1:9203", ("127.0.0.1", 9203)), ("[::1]:9", ("::1", 9))])
+def test_the_bell(file: Path, notify: str, place: tuple[str, int]) -> None:
+    found = loaded(file, f'probe: {{notify: "{notify}"}}\n')
+    assert found.notify == place
+    assert config.shown(found)["probe"]["notify"] == notify
+    assert loaded(file, "probe: {notify: null}\n").notify is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("fast_interval: 10ms", "'10ms': must be from 0.02s to 60s"),
+        ("fast_interval: 100", "100: must be a duration such as 500ms, 5s or 10m"),
+        (
+            "fast_interval: 1s",
+            "1s: must be at most probe.interval, 500ms; the same means that every look is a whole probe",
+        ),
+        ("notify: 0.0.0.0:9203", "'0.0.0.0:9203': must be a loopback address and port, such as \"127.0.0.1:9203\""),
+        ("notify: 10.0.0.1:9203", "'10.0.0.1:9203': must be a loopback address and port, such as \"127.0.0.1:9203\""),
+    ],
+)
+def test_what_is_wrong_with_them(file: Path, setting: str, says: str) -> None:
+    key = setting.partition(":")[0]
+    assert lines(file, f"probe: {{{setting}}}\n") == [f"1: probe.{key}: {says}"]
+
+
+@pytest.mark.parametrize("value", ["localhost:9203", "9203", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "on"])
+def test_what_is_no_address_for_the_bell(file: Path, value: str) -> None:
+    (line,) = lines(file, f'probe: {{notify: "{value}"}}\n')
+    assert line.startswith("1: probe.notify: ")
+    assert "is not an IP address and port" in line

@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from healthagent import budget, config, table
+from healthagent import budget, config, rhythm, table
 from healthagent.agentcheck import LINE_LIMIT, LINE_SECONDS, LINGER_SECONDS
 from healthagent.balancers import FORGOTTEN_SECONDS, MOST, Opinion
 from healthagent.checking import DEADLINE_SECONDS
+from healthagent.doorbell import PAUSE_SECONDS
 from healthagent.errors import AskedWrongError
 from healthagent.policy import Base
 from healthagent.preface import BINARY_LIMIT
 from healthagent.reasons import Gate
 from healthagent.recipe_arguments import WITHIN
 from healthagent.schema import IGNORABLE, SECTIONS
+from healthagent.session import SWIFT_STATUS, SWIFT_VARIABLES
 from healthagent.trackwriter import BEAT_SECONDS, GIVE_UP_SECONDS, RETRY_SECONDS
 from healthagent.web import ALIASES
 from tests.component.probers import PROBERS
@@ -126,3 +128,25 @@ def test_the_limits_of_track_files_and_of_check_are_documented() -> None:
     ):
         assert said in text
     assert GIVE_UP_SECONDS == 3600
+
+
+def test_what_is_looked_at_between_probes_is_documented() -> None:
+    text = " ".join((DOCS / "how-it-decides.md").read_text("utf-8").split())
+    count = {7: "seven", 9: "nine"}
+    for said in (
+        f"{count[len(SWIFT_STATUS)]} status variables",
+        f"{count[len(SWIFT_VARIABLES)]} variables",
+        f"tried again after {rhythm.REFUSED_SECONDS * 1000:g} ms",
+        f"probed every {rhythm.SCRIPT_SECONDS * 1000:g} ms for half a second",
+        f"Every {SECTIONS['probe']['fast_interval'].default * 1000:g} ms (`probe.fast_interval`)",
+    ):
+        assert said in text
+    assert rhythm.SCRIPT_WITHIN_SECONDS == 0.5
+
+
+def test_the_bell_of_the_example_is_the_one_of_its_page() -> None:
+    examples = ROOT / "galera-examples"
+    text = (examples / "README.md").read_text("utf-8")
+    assert 'notify: "127.0.0.1:9203"' in text
+    assert "/dev/udp/127.0.0.1/9203;" in (examples / "healthagent-notify").read_text("utf-8")
+    assert f"at most {1 / PAUSE_SECONDS:g} rings a second" in " ".join(text.split())
