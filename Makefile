@@ -34,7 +34,7 @@ integration: .venv/test
 matrix: packages .venv/test  ## the tests with real servers again, on MariaDB 11.8 of Debian 13
 	LAB_ROOT="$$(tools/install trixie)" $(BIN)/python -m tools.side_by_side
 
-bench:  ## beside nginx and a shell check: load, cost, start, core; into benchmarks/RESULTS.md; ONLY=load prints one alone
+bench:  ## load, cost, start, core, detection, into benchmarks/RESULTS.md; ONLY=load measures one alone
 	@tools/install bench
 	lab/enter .venv-bench/uvloop/bin/python -m benchmarks $(ONLY)
 

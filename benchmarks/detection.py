@@ -376,7 +376,7 @@ SECTIONS: dict[str, Callable[[int], Section]] = {
 }
 
 
-def sections(runs: int, names: Sequence[str] = tuple(SECTIONS)) -> list[Section]:
+def sections(runs: int = 30, names: Sequence[str] = tuple(SECTIONS)) -> list[Section]:
     """Each with servers of its own; to be run under lab/enter."""
     return [SECTIONS[name](runs) for name in names]
 

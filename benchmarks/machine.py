@@ -18,6 +18,7 @@ __all__ = [
     "about",
     "children_cpu_seconds",
     "cpu_seconds",
+    "moment",
     "on_client_cpu",
     "pinned",
     "tree",
@@ -77,20 +78,24 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
 
 
+def moment() -> str:
+    """Now, and the commit."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_says('git', 'describe', '--always', '--dirty')}"
+
+
 def about(pythons: Sequence[Path]) -> list[str]:
-    """Lines of Markdown: date, machine, versions."""
+    """Lines of Markdown: machine, versions."""
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     where = f"{model[1] if model else platform.machine()}, {len(_CPUS)} processors, Linux {platform.release()}"
     if CLIENT_CPU == SERVER_CPU:
         where += "; **asking and answering side share the only processor: ratios mean little**"
     programs = ((SERVER, "--version"), ("nginx", "-v"), ("wrk", "-v"), ("xinetd", "-version"), ("curl", "--version"))
     versions = (f"{Path(program).name} {_version(_says(program, option))}" for program, option in programs)
-    lines = [
-        f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_says('git', 'describe', '--always', '--dirty')}",
+    return [
         f"- {where}",
         f"- {', '.join(versions)}",
+        *(f"- `{python.parents[1].name}`: {_libraries(python)}" for python in pythons),
     ]
-    return [*lines, *(f"- `{python.parents[1].name}`: {_libraries(python)}" for python in pythons)]
 
 
 def _says(*argv: str) -> str:

@@ -25,6 +25,17 @@ def test_an_unknown_subject_is_refused_before_anything_is_measured(capsys: pytes
     assert "unknown subject 'laod'; must be one of load, " in capsys.readouterr().err
 
 
+def test_a_subject_renews_its_own_part_of_the_results() -> None:
+    first = bench.renewed("", "start", "Measured then.\n\n## Start\n\n| 1 |\n", ["- this machine"])
+    both = bench.renewed(first, "load", "Measured now.\n\n## Load\n", ["- that machine"])
+    assert both.index("- that machine") < both.index("<!-- load -->") < both.index("<!-- start -->")
+    assert both.endswith("<!-- start -->\nMeasured then.\n\n## Start\n\n| 1 |\n")
+    again = bench.renewed(both, "start", "Measured later.", ["- that machine"])
+    assert "## Start" not in again
+    assert "## Load" in again
+    assert again.startswith(bench.HEAD)
+
+
 def test_a_percentile_is_a_value_that_was_measured() -> None:
     assert [percentile([3.0, 1.0, 2.0], percent) for percent in (0, 50, 99, 100)] == [1.0, 2.0, 3.0, 3.0]
 
