@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 import uvloop
@@ -88,10 +89,20 @@ class House:
 HOUSE = House()
 
 
-@pytest.fixture(autouse=True, params=["asyncio", "uvloop", "asyncio, accepted early"])
+HOUSES = ("asyncio", "uvloop", "asyncio, accepted early")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test runs in every house; of a table each line runs in one of them, always the same."""
+    if not list(metafunc.definition.iter_markers("parametrize")):
+        metafunc.parametrize("_house", HOUSES, indirect=True)
+
+
+@pytest.fixture(autouse=True)
 def _house(request: pytest.FixtureRequest) -> None:
-    HOUSE.loop = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
-    HOUSE.waits = not request.param.endswith("early")
+    name = getattr(request, "param", HOUSES[crc32(request.node.name.encode()) % len(HOUSES)])
+    HOUSE.loop = uvloop.new_event_loop if name == "uvloop" else asyncio.new_event_loop
+    HOUSE.waits = not name.endswith("early")
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
