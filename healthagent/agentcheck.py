@@ -18,7 +18,7 @@ from healthagent.board import Board
 from healthagent.model import Verdict
 from healthagent.policy import Role
 from healthagent.reasons import Reason
-from healthagent.reception import Farewell
+from healthagent.reception import LAST, Farewell
 from healthagent.render import agent_line
 from healthagent.wire import client_limit
 
@@ -50,7 +50,7 @@ class AgentCheck:
     def welcome(self, role: str, client: socket.socket, address: str) -> None:
         """A client of a port with a role: the line, the end, and time to go."""
         try:
-            client.send(self.line(role), socket.MSG_DONTWAIT)
+            client.send(self.line(role), LAST)
             client.shutdown(socket.SHUT_WR)
         except OSError:  # it has reset the connection already
             client.close()

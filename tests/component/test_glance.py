@@ -190,7 +190,7 @@ def test_a_server_that_freezes_behind_its_replication_rows_is_not_waited_for_twi
     with_server(work, PLAIN, slave_row(), timeout=1.0)
 
 
-@pytest.mark.parametrize("begins", ["SHOW GLOBAL STATUS", SELECT, SLAVES])
+@pytest.mark.parametrize("begins", [STATUS, SELECT, SLAVES])
 def test_the_end_in_the_middle_of_an_answer(begins: str) -> None:
     async def work(server: FakeMariaDB, probe: Probe) -> None:
         server.end_on = begins
