@@ -18,7 +18,7 @@ from healthagent.board import Board
 from healthagent.model import Verdict
 from healthagent.policy import Role
 from healthagent.reasons import Reason
-from healthagent.reception import LAST, Farewell
+from healthagent.reception import LAST, Farewell, Transports
 from healthagent.render import agent_line
 from healthagent.wire import client_limit
 
@@ -38,6 +38,7 @@ class AgentCheck:
     def __init__(self, board: Board, roles: Iterable[Role], *, admin_words: bool) -> None:
         self._board = board
         self._clients: dict[Exchange, None] = {}
+        self._transports = Transports()
         self._farewell = Farewell(seconds=LINGER_SECONDS, room=_room())
         self.adopt(roles, admin_words=admin_words)
 
@@ -47,8 +48,11 @@ class AgentCheck:
         self._admin_words = admin_words
         self._lines: dict[str, tuple[Verdict | None, bytes]] = {}
 
-    def welcome(self, role: str, client: socket.socket, address: str) -> None:
-        """A client of a port with a role: the line, the end, and time to go."""
+    def welcome(self, role: str | None, client: socket.socket, address: str) -> None:
+        """A client of a port with a role: the line, the end, and time to go. Without: it names the role."""
+        if role is None:
+            self._transports.take(client, self.exchange)
+            return
         try:
             client.send(self.line(role), LAST)
             client.shutdown(socket.SHUT_WR)

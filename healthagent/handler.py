@@ -14,7 +14,7 @@ __all__ = ["Handler", "Server"]
 
 log = logging.getLogger("healthagent.web")
 
-FOR_EVER_SECONDS = 86400.0  # Connection has the deadlines
+FOR_EVER_SECONDS = 365 * 86400.0  # Connection has the deadlines, and sees answers that aiohttp does not
 
 
 class Server(web.Server):
@@ -52,9 +52,9 @@ class Server(web.Server):
 
         super().__init__(handle, **self._options)
 
-    def __call__(self, received: bytes = b"") -> Connection:  # type: ignore[override]
-        """`received`: what the client has said before it had a transport."""
-        return Connection(self, received)
+    def __call__(self, received: bytes = b"", *, begun: bool = False) -> Connection:  # type: ignore[override]
+        """`received`: what the client has said before it had a transport; `begun`: it has been answered already."""
+        return Connection(self, received, begun=begun)
 
     def handler(self, connection: Connection) -> "Handler":
         """aiohttp's side of `connection`, from its first request on that is not known."""

@@ -1,7 +1,8 @@
 """The requests that balancers send again and again, and their answers, as bytes.
 
-Whatever is not plainly one of them is not known here, and left to those who read HTTP. What is known is answered byte
-for byte as aiohttp would: tests/property/test_healthcheck.py holds the two against each other.
+Whatever is not plainly one of them (a header that comes twice, say) is not known here, and left to those who read HTTP.
+What is known is answered byte for byte as aiohttp would: tests/property/test_healthcheck.py holds the two against each
+other.
 """
 
 import re
@@ -13,14 +14,14 @@ __all__ = ["SERVER", "Form", "Known", "message", "recognise", "wants_json"]
 
 SERVER = "healthagent"
 
-HEAD_LIMIT, LINES_LIMIT = 4096, 32
+LENGTH_LIMIT, LINES_LIMIT = 4096, 32
 # Printable characters only: what else HTTP may allow in a value is for a parser to decide.
 REQUEST = re.compile(
     rb"(GET|HEAD|OPTIONS) ([!-~]+) HTTP/1\.([01])\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)*)\r\n"
 )
-# what makes more of a request than a head, or an answer of another kind
-DEMANDING = frozenset({"content-length", "transfer-encoding", "upgrade", "expect", "trailer", "te", "http2-settings"})
-READ = ("host", "connection", "accept", "x-haproxy-server-state")
+# What makes more of a request than a head, or an answer of another kind; and what aiohttp looks at, or refuses.
+DEMANDING = frozenset({"transfer-encoding", "upgrade", "expect", "trailer", "te", "http2-settings", "proxy-connection"})
+DEMANDING_FAMILIES = ("content-", "sec-websocket-")
 
 
 class Form(NamedTuple):
@@ -42,23 +43,22 @@ class Known(NamedTuple):
 
 def recognise(data: bytes) -> Known | None:
     """The request that `data` is, all of it and nothing behind it; None if it is anything else."""
-    match = REQUEST.fullmatch(data) if len(data) <= HEAD_LIMIT and data.count(b"\n") <= LINES_LIMIT else None
+    match = REQUEST.fullmatch(data) if len(data) <= LENGTH_LIMIT and data.count(b"\n") <= LINES_LIMIT else None
     if match is None:
         return None
     method, target, minor, lines = (group.decode("ascii") for group in match.groups())
-    read: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in lines.splitlines():
         name, _, value = line.partition(":")
         name = name.lower()
-        if name in DEMANDING or name in read:
+        if name in fields or name in DEMANDING or name.startswith(DEMANDING_FAMILIES):
             return None
-        if name in READ:
-            read[name] = value.strip(" \t")
-    stays = _stays(int(minor), read.get("connection", "").lower())
+        fields[name] = value.strip(" \t")
+    stays = _stays(int(minor), fields.get("connection", "").lower())
     if stays is None:
         return None
-    media = JSON_TYPE if wants_json(read.get("accept", "")) else TEXT_TYPE
-    return Known(Form(target, method, int(minor), media, stays), read.get("x-haproxy-server-state"))
+    media = JSON_TYPE if wants_json(fields.get("accept", "")) else TEXT_TYPE
+    return Known(Form(target, method, int(minor), media, stays), fields.get("x-haproxy-server-state"))
 
 
 def wants_json(accept: str) -> bool:

@@ -76,14 +76,14 @@ class Listeners:
             for place in missing:
                 listener = _control_socket(config.control) if isinstance(place, Path) else _tcp_socket(place)
                 if listener is not None:
-                    opened[place] = await self._start(listener, place)
+                    opened[place] = self._start(listener, place)
             if config.control.socket in self._open | opened:
                 _give_access(config.control)
         except BaseException:
             await asyncio.gather(*(_close(place, listener) for place, listener in opened.items()))
             for place in before:
                 if not isinstance(place, Path):
-                    self._open[place] = await self._start(_tcp_socket(place), place)
+                    self._open[place] = self._start(_tcp_socket(place), place)
             raise
         closing = {place: self._open.pop(place) for place in gone if place in self._open}
         self._open |= opened
@@ -93,28 +93,14 @@ class Listeners:
         """Closes all of them; answers under way have SHUTDOWN_SECONDS."""
         await asyncio.gather(*(_close(place, listener) for place, listener in self._open.items()))
 
-    async def _start(self, listener: socket.socket, place: Place) -> Listener:
+    def _start(self, listener: socket.socket, place: Place) -> Listener:
         try:
             if isinstance(place, AgentPort):
-                opened = await self._start_agent(listener, place)
-            else:
-                opened = self._start_http(listener, place)
-            listener.listen(BACKLOG)
+                return _receive(listener, partial(self._agent_check.welcome, place.role))
+            return self._start_http(listener, place)
         except OSError as error:
             listener.close()
             raise StartError(f"cannot listen on {_spoken(place)}: {error.strerror}") from error
-        return opened
-
-    async def _start_agent(self, listener: socket.socket, place: AgentPort) -> Listener:
-        if place.role is not None:
-            return _receive(listener, partial(self._agent_check.welcome, place.role))
-        factory = self._agent_check.exchange
-        server = await asyncio.get_running_loop().create_server(factory, sock=listener, backlog=_accept_batch())
-
-        async def close() -> None:
-            server.close()  # what is connected ends by itself, within its deadline
-
-        return Listener(close)
 
     def _start_http(self, listener: socket.socket, place: tuple[str, int] | Path) -> Listener:
         server = self._make_server(isinstance(place, Path))
@@ -141,9 +127,7 @@ def _receive(listener: socket.socket, welcome: Callable[[socket.socket, str], No
 
 
 def _accept_batch() -> int:
-    """asyncio accepts as many at once as its backlog says, before a single one of them can be counted or ended: few
-    where files are few.
-    """
+    """So many are accepted before a single one of them can be counted or ended: few where files are few."""
     return max(1, min(ACCEPT_BATCH, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 64))
 
 

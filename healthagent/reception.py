@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from healthagent.handler import Server
 from healthagent.wire import HEAD_LIMIT
 
-__all__ = ["LAST", "Farewell", "HttpDesk", "Reception", "wait_for_requests"]
+__all__ = ["LAST", "Farewell", "HttpDesk", "Reception", "Transports", "wait_for_requests"]
 
 log = logging.getLogger("healthagent.reception")
 
@@ -71,56 +72,69 @@ def wait_for_requests(listener: socket.socket) -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
 
 
-class HttpDesk:
-    """Answers a health check that has come with its connection; `make` makes the protocol for everybody else."""
+class Transports:
+    """Makes transports for clients that are accepted already."""
 
-    def __init__(
-        self,
-        prepared: Callable[[bytes, str], tuple[bytes, bool] | None],
-        make: Callable[[bytes], asyncio.Protocol],
-    ) -> None:
-        self._prepared, self._make = prepared, make
+    def __init__(self) -> None:
         self._moving: set[asyncio.Task[object]] = set()
 
-    def welcome(self, client: socket.socket, address: str) -> None:
-        try:
-            request = client.recv(HEAD_LIMIT, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            self._move(client, b"")
-            return
-        except OSError:  # it has reset the connection
-            client.close()
-            return
-        prepared = self._prepared(request, address)
-        if prepared is None:
-            self._move(client, request) if request else client.close()
-            return
-        message, stays = prepared
-        try:
-            sent = client.send(message, socket.MSG_DONTWAIT if stays else LAST)
-        except OSError:
-            sent = 0
-        if stays and sent == len(message):
-            self._move(client, b"")
-        else:
-            client.close()
-
-    async def close(self) -> None:
-        """Waits for those who are on their way to a transport."""
-        await asyncio.gather(*self._moving, return_exceptions=True)
-
-    def _move(self, client: socket.socket, received: bytes) -> None:
-        """A transport, a protocol, and all that has been received."""
+    def take(self, client: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
+        """`make` makes the client's protocol."""
         client.setblocking(False)
         loop = asyncio.get_running_loop()
-        moving = loop.create_task(loop.connect_accepted_socket(partial(self._make, received), client))
+        moving = loop.create_task(loop.connect_accepted_socket(make, client))
         self._moving.add(moving)
         moving.add_done_callback(partial(self._moved, client))
+
+    async def close(self) -> None:
+        """Waits for those who are on their way."""
+        await asyncio.gather(*self._moving, return_exceptions=True)
 
     def _moved(self, client: socket.socket, moving: "asyncio.Task[object]") -> None:
         self._moving.discard(moving)
         if moving.cancelled() or moving.exception() is not None:
             client.close()
+
+
+class HttpDesk:
+    """Answers a health check that has come with its connection; everybody else gets a transport, and `server`."""
+
+    def __init__(self, prepared: Callable[[bytes, str], tuple[bytes, bool] | None], server: Server) -> None:
+        self._prepared, self._server = prepared, server
+        self._transports = Transports()
+
+    def welcome(self, client: socket.socket, address: str) -> None:
+        try:
+            request = client.recv(HEAD_LIMIT, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self._transports.take(client, self._server)
+            return
+        except OSError:  # it has reset the connection
+            client.close()
+            return
+        prepared = self._prepared(request, address)
+        if prepared is not None:
+            self._answer(client, *prepared)
+        elif request:
+            self._transports.take(client, partial(self._server, request))
+        else:  # it only wanted to connect
+            client.close()
+
+    async def close(self) -> None:
+        """Waits for those who are on their way to a transport."""
+        await self._transports.close()
+
+    def _answer(self, client: socket.socket, message: bytes, stays: bool) -> None:
+        try:
+            sent = client.send(message, socket.MSG_DONTWAIT if stays else LAST)
+            if stays and sent == len(message):
+                self._transports.take(client, partial(self._server, begun=True))
+                return
+            # close() alone throws the answer away where something unread has come meanwhile (RFC 2525 2.17)
+            client.shutdown(socket.SHUT_WR)
+        except OSError:  # it has gone
+            pass
+        client.close()
 
 
 class Farewell:

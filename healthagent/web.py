@@ -126,8 +126,9 @@ class Web:
             return None
         answer = self._role_answer(publication, role)[known.form.media]
         ready = (message(answer, known.form, formatdate(second, usegmt=True)), known.form.stays)
-        if known.said is not None and not control:
-            self._balancers.hear(peer, role, known.said, clock.now())
+        if known.said is not None:  # to be heard each time
+            if not control:
+                self._balancers.hear(peer, role, known.said, clock.now())
         elif len(self._prepared) < PREPARED:
             self._prepared[request] = ready
         return ready

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from healthagent import preface
 
-__all__ = ["ALLOW", "FILE_LIMIT", "HEAD_LIMIT", "Connection", "Server", "client_limit"]
+__all__ = ["ALLOW", "FILE_LIMIT", "HEAD_LIMIT", "Application", "Connection", "client_limit"]
 
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
@@ -44,8 +44,8 @@ TRANSFER_ENCODING = re.compile(rb"^transfer-encoding:", re.IGNORECASE | re.MULTI
 REFUSED = b"?\r\n\r\n"
 
 
-class Server(Protocol):
-    """What a Connection needs of the listener behind which it is made: handler.Server."""
+class Application(Protocol):
+    """What a Connection needs of what is behind it: handler.Server."""
 
     clients: "dict[Connection, None]"
     posts: frozenset[bytes]
@@ -58,14 +58,15 @@ class Server(Protocol):
 class Connection(asyncio.Protocol):
     """One client: answers what is known, hands everything else to aiohttp, and ends what takes too long."""
 
-    def __init__(self, server: Server, received: bytes = b"") -> None:
+    def __init__(self, server: Application, received: bytes = b"", *, begun: bool = False) -> None:
+        """`received`: what the client has said before it had a transport; `begun`: it has been answered already."""
         self.server, self.busy = server, False
         self.transport: asyncio.Transport | None = None
         self.refusal: tuple[int, str] | None = None
         self._received, self._head, self._searched = received, b"", 0
         self._handler: web.RequestHandler | None = None
         self._direct = self._clogged = self._half_closed = False
-        self._opening = server.prefaces
+        self._opening = server.prefaces and not begun
         self._due = 0.0
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -139,7 +140,7 @@ class Connection(asyncio.Protocol):
 
     def _take(self) -> None:
         """Answers the next request, or hands it to aiohttp, once it is complete and the one before is answered."""
-        if self.transport is None or self.busy or self._clogged or self._direct:
+        if self.transport is None or self.transport.is_closing() or self.busy or self._clogged or self._direct:
             return
         if self._opening and not self._opened():
             return
@@ -185,7 +186,7 @@ class Connection(asyncio.Protocol):
 
     def _pending(self) -> bool:
         """A request that has no answer yet."""
-        return self.busy or END_OF_HEAD.search(self._head) is not None
+        return self.busy or END_OF_HEAD.search(self._head.lstrip(b"\r\n")) is not None
 
     def _opened(self) -> bool:
         """Drops the preface, if there is one; False while it is not complete, or if it is refused."""

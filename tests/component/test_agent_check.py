@@ -4,6 +4,8 @@ import asyncio
 import errno
 import gc
 import logging
+import os
+import resource
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -72,16 +74,13 @@ class Ports:
 
     async def start(self) -> list[Callable[[], None]]:
         """Opens the ports; what closes them again."""
-        loop = asyncio.get_running_loop()
-        listeners = [socket.create_server(("127.0.0.1", 0), backlog=1024) for _ in range(2)]
-        welcomes = [partial(self.check.welcome, role) for role in ("writer", "reader")]
+        listeners = [socket.create_server(("127.0.0.1", 0), backlog=1024) for _ in range(3)]
+        self.writer, self.reader, self.any_role = (listener.getsockname()[1] for listener in listeners)
+        welcomes = [partial(self.check.welcome, role) for role in ("writer", "reader", None)]
         receptions = [Reception(*pair, batch=32) for pair in zip(listeners, welcomes, strict=True)]
         for reception in receptions:
             reception.open()
-        server = await loop.create_server(self.check.exchange, "127.0.0.1", 0, backlog=1024)
-        sockets = [*listeners, *server.sockets]
-        self.writer, self.reader, self.any_role = (listener.getsockname()[1] for listener in sockets)
-        return [server.close, *(reception.close for reception in receptions)]
+        return [reception.close for reception in receptions]
 
     async def says(self, port: int, *sent: bytes, end: bool = False, until: float = 5) -> bytes:
         """All that comes until the server closes. Each piece is sent when the one before has been taken from us."""
@@ -351,6 +350,35 @@ def test_a_reset_between_the_line_and_its_end() -> None:
         exchange.connection_lost(None)
 
     talk(work)
+
+
+def test_a_port_recovers_from_a_moment_without_files(caplog: pytest.LogCaptureFixture) -> None:
+    """HAProxy would go by what it has heard last, for ever."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def work(ports: Ports) -> None:
+        for port, sent in ((ports.writer, b""), (ports.any_role, b"writer\n")):
+            with socket.socket() as client:
+                free = os.dup(0)
+                os.close(free)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+                try:
+                    client.connect(("127.0.0.1", port))
+                    client.sendall(sent)
+                    client.setblocking(False)
+                    line = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(client, 100))
+                    await asyncio.wait({line}, timeout=0.1)
+                    assert not line.done()
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                assert await asyncio.wait_for(line, 5) == READ_ONLY
+            assert await ports.says(port, sent) == READ_ONLY
+
+    talk(work)
+    assert {record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING} == {
+        "clients have to wait: Too many open files"
+    }
+    caplog.clear()
 
 
 def test_five_hundred_at_once() -> None:

@@ -1,6 +1,7 @@
 """HTTP as balancers, people and attackers speak it, over real TCP and a real Unix socket."""
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from healthagent.model import Publication
 from healthagent.policy import Base, Role
 from healthagent.reception import DEFER_SECONDS, HttpDesk, Reception, wait_for_requests
 from healthagent.web import Web
+from healthagent.wire import REQUEST_SECONDS
 from tests.build import DOWN, POLICY, REPLICA, ROLES, Agent, galera, healthy, with_role
 
 ALIASES = {
@@ -851,6 +853,69 @@ def test_a_check_that_ends_in_rst_leaves_no_trace(sent: bytes) -> None:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             writer.transport.abort()
         assert (await client.get("/any")).code == 200
+
+    talk(work)
+
+
+def test_a_client_that_resets_between_two_of_its_requests_leaves_no_trace() -> None:
+    """What is known is answered from bytes, and the one behind it is aiohttp's, when the client is gone already."""
+    asked = b"GET /any HTTP/1.1\r\n\r\n" * 2 + b"GET /state HTTP/1.1\r\n\r\n"
+
+    async def work(client: Client) -> None:
+        for number in range(400):
+            with socket.create_connection(("127.0.0.1", client.port)) as rude:
+                rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                rude.sendall(asked)
+                await asyncio.sleep(0.00001 * (number % 120))
+        assert (await client.get("/any")).code == 200
+        gc.collect()
+
+    talk(work)
+
+
+def test_what_a_client_says_behind_its_last_request_does_not_take_the_answer_away() -> None:
+    """A socket that is closed with something unread in it makes the kernel throw away what has not been sent."""
+
+    def asks(port: int, pause: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client.sendall(b"GET /any HTTP/1.0\r\n\r\n")
+            for _ in range(pause):
+                pass
+            with suppress(ConnectionError):
+                client.sendall(b"\r\n")
+            with suppress(ConnectionError):
+                return client.recv(15)
+            return b""
+
+    async def work(client: Client) -> None:
+        for pause in range(0, 4000, 10):
+            assert await asyncio.to_thread(asks, client.port, pause) == b"HTTP/1.0 200 OK", pause
+
+    talk(work)
+
+
+@pytest.mark.parametrize("first", [b"GET /any HTTP/1.1\r\n\r\n", b"GET /any?format=text HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize("begins", [b"PROXY UNKNOWN\r\n", LOCAL])
+def test_a_preface_stands_at_the_beginning(first: bytes, begins: bytes) -> None:
+    async def work(client: Client) -> None:
+        reader, writer = await client.open()
+        writer.write(first)
+        assert (await one_answer(reader)).code == 200
+        writer.write(begins + first)
+        assert (await one_answer(reader)).code == 400
+        writer.close()
+
+    talk(work)
+
+
+@pytest.mark.parametrize("target", ["/any", "/state"])
+def test_a_half_closed_client_with_empty_lines_behind_its_request_is_not_waited_for(target: str) -> None:
+    async def work(client: Client) -> None:
+        started = asyncio.get_running_loop().time()
+        told = await client.raw(f"GET {target} HTTP/1.1\r\n\r\n\r\n\r\n".encode(), end=True)
+        assert told.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert asyncio.get_running_loop().time() - started < 0.8 * REQUEST_SECONDS
 
     talk(work)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 import pytest
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from healthagent.board import Board
@@ -39,8 +39,11 @@ headers = st.one_of(
     st.tuples(st.sampled_from(["Accept", "ACCEPT"]), accepts),
     st.tuples(st.just("X-Haproxy-Server-State"), balancers),
     st.tuples(st.sampled_from(["User-Agent", "Cookie", "Range", "If-None-Match", "Authorization", "Via"]), text),
-    st.tuples(st.sampled_from(["Keep-Alive", "Content-Type", "TE", "Content-Encoding", "Sec-WebSocket-Key"]), text),
+    st.tuples(st.sampled_from(["Keep-Alive", "Content-Type", "TE", "ETag", "Max-Forwards", "Server"]), text),
+    st.tuples(st.sampled_from(["Sec-WebSocket-Key", "Sec-WebSocket-Key1", "Content-Range", "Content-Location"]), text),
     st.tuples(st.sampled_from(["Expect", "Content-Length", "Upgrade", "Trailer"]), st.sampled_from(["0", "", "h2c"])),
+    st.tuples(st.just("Content-Encoding"), st.sampled_from(["gzip", "br", "zstd", "x"])),
+    st.tuples(st.just("Proxy-Connection"), connections),
     st.tuples(tokens, text),
 )
 colons = st.sampled_from([": ", ":", ":\t", ":  "])
@@ -58,19 +61,26 @@ class Side:
     """A listener of the daemon; without `quick` nothing is known, and aiohttp answers all."""
 
     def __init__(self, web: Web, *, quick: bool) -> None:
-        self.answered = 0
+        self.answered, self.asked = 0, list[bytes]()
+        self._welcomed = asyncio.Event()
         real = web.server()
 
         def prepared(request: bytes, peer: str) -> tuple[bytes, bool] | None:
             found = real.prepared(request, peer) if quick else None
             self.answered += found is not None
+            self.asked.append(request)
             return found
 
         self._server = Server(lambda request: web.handle(request, control=False), prepared, {}, ("/ack",))
         self._listener = socket.create_server(("127.0.0.1", 0))
         wait_for_requests(self._listener)
         desk = HttpDesk(prepared, self._server)
-        self._reception = Reception(self._listener, desk.welcome, batch=8)
+
+        def welcome(client: socket.socket, address: str) -> None:
+            desk.welcome(client, address)
+            self._welcomed.set()
+
+        self._reception = Reception(self._listener, welcome, batch=8)
 
     def open(self) -> None:
         self._reception.open()
@@ -80,7 +90,12 @@ class Side:
         await self._server.close(1.0)
 
     async def says(self, sent: list[bytes]) -> bytes:
-        """All that comes back for these pieces and the end of our side; its date is left out."""
+        """All that comes back for these pieces and the end of our side; its date is left out.
+
+        The second piece is sent when the first one has been taken.
+        """
+        self.asked.clear()
+        self._welcomed.clear()
         loop = asyncio.get_running_loop()
         with closing(socket.socket()) as client:
             client.setblocking(False)
@@ -90,7 +105,9 @@ class Side:
             try:
                 for piece in sent:
                     await loop.sock_sendall(client, piece)
-                    await asyncio.sleep(0)
+                    await self._welcomed.wait()
+                    for _ in range(5):  # a transport is made, and reads
+                        await asyncio.sleep(0)
                 client.shutdown(socket.SHUT_WR)
                 while got := await asyncio.wait_for(loop.sock_recv(client, 65536), 5):
                     said += got
@@ -133,6 +150,7 @@ def both() -> Iterator[Both]:
             runner.run(side.close())
 
 
+@settings(max_examples=300)
 @given(heads())
 def test_one_request(both: Both, head: bytes) -> None:
     before = both.quick.answered
@@ -179,4 +197,5 @@ def test_split_at_every_byte(both: Both) -> None:
     for cut in range(1, len(head)):
         before = both.quick.answered
         assert both.say(head[:cut], head[cut:]) == (whole, slow)
+        assert both.quick.asked == both.slow.asked == [head[:cut], head]
         assert both.quick.answered == before + 1

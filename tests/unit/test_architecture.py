@@ -67,7 +67,7 @@ DOORS: dict[str, set[str]] = {
     "healthcheck": {"render"},
     "wire": {"preface"},
     "handler": {"healthcheck", "wire"},
-    "reception": {"wire"},
+    "reception": {"handler", "wire"},
     "web": {
         "__init__",
         "balancers",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from healthagent import clock
 from healthagent.board import Board
 from healthagent.healthcheck import Form, recognise
 from healthagent.web import PREPARED, Web
@@ -59,6 +60,10 @@ def test_what_haproxy_says_of_the_server() -> None:
         asks("Content-Length: 0"),
         asks("Transfer-Encoding: chunked"),
         asks("Expect: 100-continue"),
+        asks("User-Agent: a", "user-agent: b"),
+        asks("Content-Encoding: br"),
+        asks("Sec-WebSocket-Key1: x"),
+        asks("Proxy-Connection: close"),
         asks("Upgrade: h2c"),
         asks(" Host: folded"),
         asks("Host : db1"),
@@ -66,7 +71,7 @@ def test_what_haproxy_says_of_the_server() -> None:
         asks("X: \x80"),
         asks("no colon"),
         asks("X: " + "y" * 4096),
-        asks(*["X: y"] * 40),
+        asks(*[f"X-{number}: y" for number in range(40)]),
     ],
 )
 def test_what_is_left_to_aiohttp(data: bytes) -> None:
@@ -87,6 +92,10 @@ class Desk:
         ready = self.web.prepared(request, "", control=False)
         return None if ready is None else ready[0].partition(b"\r\n")[0].decode()
 
+    def heard(self) -> list[str]:
+        """Whose opinion of this node is known."""
+        return [known.peer for known in self.web._balancers.known(clock.now())]
+
 
 def test_the_bytes_follow_the_verdict() -> None:
     desk = Desk()
@@ -102,6 +111,16 @@ def test_old_facts_never_serve() -> None:
     assert desk.says() == "HTTP/1.0 200 OK"
     desk.now += POLICY.max_age_seconds + 0.01
     assert desk.says() == "HTTP/1.0 503 stale"
+
+
+def test_what_haproxy_says_is_heard_each_time_wherever_the_same_bytes_came_before() -> None:
+    desk = Desk()
+    said = asks("X-Haproxy-Server-State: UP; name=b/n1")
+    assert desk.web.prepared(said, "", control=True) is not None
+    assert desk.heard() == []
+    for peer in ("10.0.0.1", "10.0.0.2"):
+        assert desk.web.prepared(said, peer, control=False) is not None
+    assert desk.heard() == ["10.0.0.1", "10.0.0.2"]
 
 
 def test_a_reload_counts_at_once() -> None:
