@@ -358,6 +358,7 @@ def test_a_port_recovers_from_a_moment_without_files(caplog: pytest.LogCaptureFi
 
     async def work(ports: Ports) -> None:
         for port, sent in ((ports.writer, b""), (ports.any_role, b"writer\n")):
+            await ports.none_left()
             with socket.socket() as client:
                 free = os.dup(0)
                 os.close(free)

@@ -115,7 +115,7 @@ def test_old_facts_never_serve() -> None:
 
 def test_what_haproxy_says_is_heard_each_time_wherever_the_same_bytes_came_before() -> None:
     desk = Desk()
-    said = asks("X-Haproxy-Server-State: UP; name=b/n1")
+    said = asks("X-Haproxy-Server-State: UP 1/2; name=b/n1; node=lb1; weight=1/3; scur=2/5; qcur=4")
     assert desk.web.prepared(said, "", control=True) is not None
     assert desk.heard() == []
     for peer in ("10.0.0.1", "10.0.0.2"):
