@@ -50,14 +50,14 @@ http {{
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
     server {{
-        listen 127.0.0.1:{http};
+        listen 127.0.0.1:{http} deferred backlog=4096;
         location / {{
 {headers}
             return 200 "{body}";
         }}
     }}
 }}
-stream {{ server {{ listen 127.0.0.1:{stream}; return "up 100%\\n"; }} }}
+stream {{ server {{ listen 127.0.0.1:{stream} backlog=4096; return "up 100%\\n"; }} }}
 """
 
 # What percona-clustercheck and its descendants do, with the second question that most of them forget; without their
