@@ -150,7 +150,7 @@ def both() -> Iterator[Both]:
             runner.run(side.close())
 
 
-@settings(max_examples=300)
+@settings(max_examples=600)
 @given(heads())
 def test_one_request(both: Both, head: bytes) -> None:
     before = both.quick.answered
@@ -161,6 +161,7 @@ def test_one_request(both: Both, head: bytes) -> None:
     assert quick.startswith(b"HTTP/1.")
 
 
+@settings(max_examples=150)
 @given(heads(), st.data())
 def test_split_anywhere(both: Both, head: bytes, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(1, len(head) - 1), max_size=4)))
@@ -169,6 +170,7 @@ def test_split_anywhere(both: Both, head: bytes, data: st.DataObject) -> None:
     assert quick == slow
 
 
+@settings(max_examples=150)
 @given(st.lists(heads(), min_size=2, max_size=4))
 def test_pipelined(both: Both, asked: list[bytes]) -> None:
     quick, slow = both.say(b"".join(asked))
