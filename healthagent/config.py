@@ -90,9 +90,10 @@ def load(path: Path | None) -> Config:
         tags=settings["tags"],
     )
     probe, control = settings["probe"], settings["control"]
-    least = probe["interval"] + 2 * probe["timeout"]  # and a little, for what is looked at in /proc
+    # a glance that just began, then a probe: its facts, and its replication rows; each within one timeout
+    least = probe["interval"] + 3 * probe["timeout"]
     if probe["max_age"] < least:
-        says = f"{spoken(probe['max_age'])}: must be at least interval + 2 x timeout, {spoken(least)}"
+        says = f"{spoken(probe['max_age'])}: must be at least interval + 3 x timeout, {spoken(least)}"
         document.wrong("probe.max_age", f"{says}: else one slow answer takes the node out")
     if not document.given("probe.fast_interval"):
         probe["fast_interval"] = min(probe["fast_interval"], probe["interval"])

@@ -135,7 +135,7 @@ SECTIONS: dict[str, dict[str, Setting]] = {
             say=spoken,
         ),
         "max_age": Setting(
-            duration(0.1, 600), 3.0, "facts older than it never serve; at least interval + 2 x timeout", say=spoken
+            duration(0.1, 600), 3.0, "facts older than it never serve; at least interval + 3 x timeout", say=spoken
         ),
         "notify": Setting(
             loopback,

@@ -232,7 +232,7 @@ log: {level: verbose}
         ("mysql:\n  defaults_file: /nowhere/p\n", 2, "mysql.defaults_file", "/nowhere/p cannot be read: No such file"),
         ("probe:\n\n  timeout: 5\n", 3, "probe.timeout", "5: must be a duration such as 500ms, 5s or 10m"),
         ("probe: {interval: 1ms}\n", 1, "probe.interval", "'1ms': must be from 0.05s to 60s"),
-        ("probe: {timeout: 2s}\n", 1, "probe.max_age", "3s: must be at least interval + 2 x timeout, 4.5s"),
+        ("probe: {timeout: 2s}\n", 1, "probe.max_age", "3s: must be at least interval + 3 x timeout, 6.5s"),
         ("http: {drain_code: 500}\n", 1, "http.drain_code", "500: must be 503 or 404"),
         ("http: {drain_code: 404.0}\n", 1, "http.drain_code", "404.0: must be 503 or 404"),
         ("http: {listen: 9200}\n", 1, "http.listen", "9200: must be a list of addresses"),
