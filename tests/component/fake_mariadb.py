@@ -59,6 +59,7 @@ class FakeMariaDB:
     `frozen`: nothing gets an answer. `end_on`: what begins so gets half an answer and the end of the connection.
     `delay`: seconds before each answer.
     `slaves`: the rows of SHOW ALL SLAVES STATUS.
+    `waiting`: what has got no answer yet.
     `greeted`, `quits`: connections greeted, and ended by COM_QUIT.
     """
 
@@ -68,6 +69,7 @@ class FakeMariaDB:
         self.silent_on = self.end_on = ""
         self.frozen = False
         self.delay = 0.0
+        self.waiting = 0
         self.refuse: bytes | None = None
         self.fail: dict[str, bytes] = {}
         self.logins = self.greeted = self.quits = 0
@@ -120,7 +122,9 @@ class FakeMariaDB:
 
     async def _silence(self, what: str) -> None:
         if self.frozen or (self.silent_on and what.startswith(self.silent_on)):
+            self.waiting += 1
             await self._speaks.wait()
+            self.waiting -= 1
 
     @staticmethod
     async def _read(reader: asyncio.StreamReader) -> bytes:

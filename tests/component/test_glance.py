@@ -1,17 +1,23 @@
 """The look between two probes: silent while nothing has changed, a whole probe at once when something has."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pymysql.err import MySQLError
 
-from healthagent import clock, parse
-from healthagent.facts import FailureKind, LocalState
+from healthagent import clock, packets, parse
+from healthagent.facts import FailureKind, LocalState, ProcessState
 from healthagent.probe import GREETING_SECONDS, Probe
-from healthagent.session import REPLICATION, SWIFT_STATEMENT, SWIFT_STATUS, SWIFT_VARIABLES, Login
+from healthagent.session import REPLICATION, SWIFT_STATEMENT, SWIFT_STATUS, SWIFT_VARIABLES, Login, link_to
 from tests.build import Rows, galera_rows, plain_rows, slave_row
-from tests.component.fake_mariadb import FakeMariaDB, error, serving
+from tests.component.fake_mariadb import OK, OK_AFTER_LOGIN, FakeMariaDB, error, greeting, result, serving
 
 TIMEOUT = 0.3
 PACE = 5.0  # so slow that no answer is late, however busy the machine
@@ -312,3 +318,119 @@ def test_a_glance_that_comes_late_is_a_whole_probe_and_hides_no_freeze() -> None
         assert found.glanced_at == before
 
     with_server(work)
+
+
+@contextmanager
+def stopped_server(directory: Path) -> Iterator[Path]:
+    """The pid file of a process that has a server's name and is stopped."""
+    program, pid_file = directory / "mariadbd", directory / "mariadbd.pid"
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([program, "60"]) as process:
+        try:
+            os.kill(process.pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+            pid_file.write_text(f"{process.pid}\n")
+            yield pid_file
+        finally:
+            process.kill()
+
+
+def test_silence_comes_with_what_the_process_shows(tmp_path: Path) -> None:
+    """It is what makes one timeout enough, of a glance as of a probe."""
+
+    async def main() -> None:
+        server = FakeMariaDB(GALERA)
+        with stopped_server(tmp_path) as pid_file:
+            async with serving(server) as port:
+                login = Login(user="agent", host="127.0.0.1", port=port, pid_file=str(pid_file))
+                probe = Probe(login, timeout_seconds=TIMEOUT)
+                try:
+                    assert (await probe.sample()).failure is None
+                    server.frozen = True
+                    for found in (await probe.glance(fast_seconds=PACE), await probe.sample()):
+                        assert found is not None
+                        assert found.failure is not None
+                        assert found.failure.kind is FailureKind.TIMEOUT
+                        assert found.evidence.process is ProcessState.STOPPED
+                finally:
+                    server.speak()
+                    await probe.close()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_the_replication_rows_have_one_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines = []
+    aside = Probe._aside
+
+    async def noted(self: Probe, name: str, work: Any, deadline: float) -> Any:
+        deadlines.append(deadline - clock.now())
+        return await aside(self, name, work, deadline)
+
+    monkeypatch.setattr(Probe, "_aside", noted)
+
+    async def work(_: FakeMariaDB, __: Probe) -> None:
+        (left,) = deadlines
+        assert 0 < left <= 10.0
+
+    with_server(work, PLAIN, timeout=10.0)
+
+
+# --- answers that are sent together -----------------------------------------------------------------------------------
+
+
+def answered(*chunks: bytes, statements: int) -> list[packets.Answer]:
+    """What a link makes of that as the answers to so many statements."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting())
+        await FakeMariaDB._read(reader)
+        writer.write(OK_AFTER_LOGIN)
+        left = statements
+        while left:
+            if (await FakeMariaDB._read(reader)).endswith(b"SELECT 1"):
+                left -= 1
+            else:  # what the login brings with it
+                writer.write(OK)
+        for chunk in chunks:
+            writer.write(chunk)
+        await writer.drain()
+        await reader.read()
+
+    async def main() -> list[packets.Answer]:
+        async with serving(script) as port:
+            link = link_to(Login(user="agent", host="127.0.0.1", port=port))
+            try:
+                await link.greet()
+                return await link.texts(*[b"SELECT 1"] * statements)
+            finally:
+                link.abort()
+
+    return asyncio.run(asyncio.wait_for(main(), 20))
+
+
+ROW = result(["a"], [("1",)])
+
+
+def test_each_answer_in_its_turn() -> None:
+    assert [answer.rows for answer in answered(ROW, OK, statements=2)] == [(("1",),), ()]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [(error(1, 1969, "late"), ROW), (ROW, error(1, 1969, "late"))],
+    ids=["the first", "the last"],
+)
+def test_an_error_in_any_of_the_answers_is_raised(chunks: tuple[bytes, ...]) -> None:
+    with pytest.raises(MySQLError, match="late"):
+        answered(*chunks, statements=2)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [(ROW + ROW[:3],), (ROW + ROW,), (result(["a"], [("x" * 250,)] * 5000),)],
+    ids=["half an answer more", "one more answer", "more than a mebibyte"],
+)
+def test_more_than_was_asked_for(chunks: tuple[bytes, ...]) -> None:
+    with pytest.raises(packets.OutOfStepError, match=r"more answers|an answer of more than 1048576 bytes"):
+        answered(*chunks, statements=1)
