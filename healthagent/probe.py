@@ -24,6 +24,9 @@ MAX_ABANDONED = 2
 ABANDONED_SECONDS = 30.0
 GREETING_SECONDS = 0.1  # after an EOF on the kept connection; a living server greets within 10 ms
 EVIDENCE_SECONDS = 0.2
+# One for the facts, and one for the replication rows, or what slow facts have left of it: else two slow probes in a
+# row would outlast a max_age of 3 s.
+PROBE_TIMEOUTS = 1.8
 LATE_SECONDS = 0.3  # far less than any freeze that a cluster notices (0.8 x evs.suspect_timeout)
 NOTHING = Snapshot(sequence=0, ended_at=0.0)
 
@@ -154,11 +157,12 @@ class Probe:
         await self._bystander.close()
 
     async def _read(self, greeting_seconds: float) -> Snapshot:
+        last = clock.now() + PROBE_TIMEOUTS * self._timeout
         rows = await self._facts(greeting_seconds)
         server, galera = parse.server(rows), parse.galera(rows)
         await self._bystander.first(server)
         donor = galera is not None and galera.local_state in (LocalState.DONOR_DESYNCED, LocalState.JOINED)
-        deadline = clock.now() + self._timeout
+        deadline = min(clock.now() + self._timeout, last)
         replications = await self._replications(deadline)
         return replace(
             NOTHING,

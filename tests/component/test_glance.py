@@ -15,7 +15,7 @@ from pymysql.err import MySQLError
 from healthagent import clock, packets, parse
 from healthagent.facts import FailureKind, LocalState, ProcessState
 from healthagent.probe import GREETING_SECONDS, Probe
-from healthagent.session import REPLICATION, SWIFT_STATEMENT, SWIFT_STATUS, SWIFT_VARIABLES, Login, link_to
+from healthagent.session import REPLICATION, SWIFT_STATEMENT, SWIFT_STATUS, SWIFT_VARIABLES, Login, Session, link_to
 from tests.build import Rows, galera_rows, plain_rows, slave_row
 from tests.component.fake_mariadb import OK, OK_AFTER_LOGIN, FakeMariaDB, error, greeting, result, serving
 
@@ -434,3 +434,32 @@ def test_an_error_in_any_of_the_answers_is_raised(chunks: tuple[bytes, ...]) -> 
 def test_more_than_was_asked_for(chunks: tuple[bytes, ...]) -> None:
     with pytest.raises(packets.OutOfStepError, match=r"more answers|an answer of more than 1048576 bytes"):
         answered(*chunks, statements=1)
+
+
+def test_a_slow_probe_ends_within_what_max_age_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of them in a row: facts that took all of their timeout leave the replication rows the rest."""
+    deadlines = []
+    aside = Probe._aside
+
+    async def noted(self: Probe, name: str, work: Any, deadline: float) -> Any:
+        deadlines.append(deadline)
+        return await aside(self, name, work, deadline)
+
+    async def work(server: FakeMariaDB, probe: Probe) -> None:
+        monkeypatch.setattr(Probe, "_aside", noted)
+        real, shift = clock.now, 0.0
+        monkeypatch.setattr(clock, "now", lambda: real() + shift)
+        facts = Session.facts
+
+        async def slow(self: Session) -> Any:
+            nonlocal shift
+            found = await facts(self)
+            shift = 9.9
+            return found
+
+        monkeypatch.setattr(Session, "facts", slow)
+        began = clock.now()
+        assert (await probe.sample()).replications is not None
+        assert deadlines[0] - began == pytest.approx(18.0, abs=1.0)
+
+    with_server(work, PLAIN, slave_row(), timeout=10.0)
