@@ -35,6 +35,7 @@ def main(arguments: Sequence[str], results: Path = RESULTS) -> int:
         print(f"unknown subject {unknown[0]!r}; must be one of {', '.join(SUBJECTS)}", file=sys.stderr)
         return 2
     try:
+        builds()  # before anything is started: what is installed is measured, not this tree
         for name in arguments or SUBJECTS:
             began, when = time.monotonic(), moment()
             part = markdown(importlib.import_module(f"benchmarks.{name}").sections())

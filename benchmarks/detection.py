@@ -111,6 +111,27 @@ def _deaths(runs: int, way: str, login: Mapping[str, str]) -> Section:
     return Section(title=f"A server that ends, asked by {way}", method=method, columns=COLUMNS, rows=tuple(rows))
 
 
+def deaths_of_a_member(runs: int) -> Section:
+    """The same of a Galera node: after a clean stop its port takes connections for a while, and never greets."""
+    rows = []
+    with Galera(1) as cluster:
+        cluster.start()
+        (node,) = cluster.nodes
+
+        def back() -> None:
+            node.bootstrap()
+            node.wait_synced()
+
+        with Agent.for_node(node) as agent:
+            for word, end in (("kill -9", lambda: ended(node, node.kill)), ("clean stop", lambda: _stop(node))):
+                rows.append(measure(word, "10 / 30", agent, "/any", runs, end, back))
+    method = (
+        "A Galera node of one; gone as above. After a clean stop its port still takes connections for a while and never"
+        " greets, so that the agent waits for a greeting for 100 ms."
+    )
+    return Section(title="A Galera node that ends", method=method, columns=COLUMNS, rows=tuple(rows))
+
+
 def _stop(server: MariaDB) -> float:
     moment = ended(server, lambda: server.execute("SHUTDOWN"))
     server.wait()
@@ -366,6 +387,7 @@ def _at_rest(name: str, server: MariaDB) -> Row:
 SECTIONS: dict[str, Callable[[int], Section]] = {
     "deaths": deaths,
     "deaths_by_tcp": deaths_by_tcp,
+    "deaths_of_a_member": deaths_of_a_member,
     "gates": gates,
     "left": left,
     "donor": donor,

@@ -32,6 +32,7 @@ DOWN = dict.fromkeys(ROLES, False)
 READ_ONLY = {"any": True, "writer": False, "reader": True}
 HOLD_SECONDS = 4.0
 BACK_SECONDS = 60.0
+AT_ONCE_SECONDS = 1.5  # for what a glance sees: 0.1 s, and as much as a busy machine may need
 MAX_CONNECTIONS = 40
 
 
@@ -59,7 +60,9 @@ def faults(node: GaleraNode) -> list[Fault]:
         node.bootstrap()
         node.wait_synced()
 
-    def variable(name: str, bad: str, good: str, says: Mapping[str, bool | None], within: float = 3.0) -> Fault:
+    def variable(
+        name: str, bad: str, good: str, says: Mapping[str, bool | None], within: float = AT_ONCE_SECONDS
+    ) -> Fault:
         return Fault(
             name=f"{name} = {bad}",
             do=lambda: node.execute(f"SET GLOBAL {name} = {bad}"),

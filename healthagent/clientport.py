@@ -64,7 +64,9 @@ class ClientPortCheck:
         if self._errand.late(HANGING_SECONDS):
             self._errand.cancel()
         closed = self._result is not None and self._result.open is False
-        if self._errand.due(min(pace_seconds, AGAIN_SECONDS) if closed else pace_seconds):
+        # A frozen server keeps whatever comes: the probe's own logins are enough of it.
+        hung = snapshot.failure is not None and snapshot.failure.kind is FailureKind.TIMEOUT
+        if not hung and self._errand.due(min(pace_seconds, AGAIN_SECONDS) if closed else pace_seconds):
             self._errand.run(self._check(self._server))
         return self._result
 

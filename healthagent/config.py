@@ -90,9 +90,10 @@ def load(path: Path | None) -> Config:
         tags=settings["tags"],
     )
     probe, control = settings["probe"], settings["control"]
-    least = probe["interval"] + 2 * probe["timeout"]  # and a little, for what is looked at in /proc
+    # a glance and the probe behind it, a timeout and 1.8 of it; or two whole probes in a row, where each is slow
+    least = max(probe["interval"] + 3 * probe["timeout"], 3.6 * probe["timeout"])
     if probe["max_age"] < least:
-        says = f"{spoken(probe['max_age'])}: must be at least interval + 2 x timeout, {spoken(least)}"
+        says = f"{spoken(probe['max_age'])}: must be at least interval + 3 x timeout and 3.6 x timeout, {spoken(least)}"
         document.wrong("probe.max_age", f"{says}: else one slow answer takes the node out")
     if not document.given("probe.fast_interval"):
         probe["fast_interval"] = min(probe["fast_interval"], probe["interval"])

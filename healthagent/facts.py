@@ -261,7 +261,8 @@ class Snapshot:
     """One ended probe. With a `failure` there are no facts: `server` and `galera` are None, whatever was before.
 
     `galera` is None on a server without wsrep; `replications` None means that the rows could not be read, `heartbeats`
-    None that no table is configured or that it could not be read.
+    None that no table is configured or that it could not be read. `glanced_at`: when the server has last answered
+    a look before this one, be it a glance that found nothing new.
     """
 
     sequence: int
@@ -274,6 +275,7 @@ class Snapshot:
     heartbeats: tuple[Heartbeat, ...] | None = None
     evidence: Evidence = Evidence()
     beside: Beside = Beside()
+    glanced_at: float | None = None
 
     @property
     def started_at(self) -> float:

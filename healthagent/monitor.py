@@ -115,7 +115,8 @@ class Monitor:
             while probe is self._probe:
                 started = clock.now()
                 whole, self._anew = self._anew or rhythm.whole(started), False
-                snapshot = await (probe.sample() if whole else probe.glance())
+                glance_seconds = self._config.fast_seconds
+                snapshot = await (probe.sample() if whole else probe.glance(fast_seconds=glance_seconds))
                 if probe is not self._probe:
                     return
                 fast = self._config.fast_seconds

@@ -24,6 +24,10 @@ MAX_ABANDONED = 2
 ABANDONED_SECONDS = 30.0
 GREETING_SECONDS = 0.1  # after an EOF on the kept connection; a living server greets within 10 ms
 EVIDENCE_SECONDS = 0.2
+# One for the facts, and one for the replication rows, or what slow facts have left of it: else two slow probes in a
+# row would outlast a max_age of 3 s.
+PROBE_TIMEOUTS = 1.8
+LATE_SECONDS = 0.3  # far less than any freeze that a cluster notices (0.8 x evs.suspect_timeout)
 NOTHING = Snapshot(sequence=0, ended_at=0.0)
 
 
@@ -49,6 +53,7 @@ class Probe:
         self._lookout = Lookout("look", seconds=EVIDENCE_SECONDS)
         self._bystander = Bystander(login, self._watch, self._process, timeout_seconds=timeout_seconds)
         self._sequence = 0
+        self._answered_at: float | None = None
 
     def relogin(self, login: Login, timeout_seconds: float, watch: Watch | None = None) -> None:
         """A changed login to the same server: for the next connection. The kept one outlives a password rotation."""
@@ -62,17 +67,21 @@ class Probe:
         """One probe. Ends within twice the timeout and half a second and never raises for anything the server does."""
         return await self._sample(clock.now(), greeting_seconds=self._timeout)
 
-    async def glance(self) -> Snapshot | None:
+    async def glance(self, *, fast_seconds: float) -> Snapshot | None:
         """A look, between two samples, at what the gates fall for at once. None: all is as the last one has told.
 
         Else a sample: a whole probe at once, on the same connection; or that nobody answers, which no login has to
-        prove again.
+        prove again. The glance itself ends within one timeout, so that a slow server's next probe ends before its last
+        facts are too old. An answer that is late for a pace of `fast_seconds` leads to a whole probe too: who was
+        slow, or was frozen, this program or the server, is judged by a sample.
         """
         session, started = self._session, clock.now()
+        deadline = started + self._timeout
         if session is None or session.over:
             return await self.sample()
         try:
-            moved = await self._within(session, session.moved(), started + self._timeout)
+            moved = await self._within(session, session.moved(), deadline)
+            moved = moved or self._late(fast_seconds)
         except UnansweredError as silence:
             return self._told(await self._silent(silence), started)
         except MySQLError as error:
@@ -80,8 +89,10 @@ class Probe:
         except Exception:
             session.over = moved = True  # it has ended, or is out of step: a new connection tells, within a moment
         if not moved and session.has_threads:
-            moved = await self._aside("replications", session.threads_moved(), clock.now() + self._timeout) is not False
+            moved = await self._aside("replications", session.threads_moved(), deadline) is not False
+            moved = moved or self._late(fast_seconds)
         if not moved:
+            self._answered_at = clock.now()
             return None
         # Where the replication rows have taken the session with them, the timeout has passed once: not once more for a
         # server that is frozen. A living one greets at once.
@@ -112,8 +123,22 @@ class Probe:
     def _told(self, found: Snapshot, started: float) -> Snapshot:
         ended = clock.now()
         self._sequence += 1
-        found = replace(found, sequence=self._sequence, ended_at=ended, duration_seconds=ended - started)
+        found = replace(
+            found,
+            sequence=self._sequence,
+            ended_at=ended,
+            duration_seconds=ended - started,
+            glanced_at=self._answered_at,
+        )
+        if found.failure is None:
+            self._answered_at = ended
         return replace(found, beside=self._bystander.look(found))
+
+    def _late(self, fast_seconds: float) -> bool:
+        """Whether the answer that has just come is later behind the last one than a healthy pace makes it."""
+        if self._answered_at is None:
+            return True
+        return clock.now() - self._answered_at > fast_seconds + min(fast_seconds, LATE_SECONDS)
 
     async def ended(self) -> None:
         """Returns when the server closes the kept connection: a reason to probe now. To await between samples."""
@@ -132,11 +157,12 @@ class Probe:
         await self._bystander.close()
 
     async def _read(self, greeting_seconds: float) -> Snapshot:
+        last = clock.now() + PROBE_TIMEOUTS * self._timeout
         rows = await self._facts(greeting_seconds)
         server, galera = parse.server(rows), parse.galera(rows)
         await self._bystander.first(server)
         donor = galera is not None and galera.local_state in (LocalState.DONOR_DESYNCED, LocalState.JOINED)
-        deadline = clock.now() + self._timeout
+        deadline = min(clock.now() + self._timeout, last)
         replications = await self._replications(deadline)
         return replace(
             NOTHING,

@@ -11,7 +11,8 @@ REFUSED_SECONDS = 0.05
 # Measured: the script of a state transfer starts up to 10 ms after the node has entered state 2, the same state that
 # a backup or a lock brings. What it is must not wait for the next probe; if no script comes, that was it.
 SCRIPT_SECONDS, SCRIPT_WITHIN_SECONDS = 0.03, 0.5
-# The answer comes as soon as a hold or a rise is over, but not by more than ten probes a second.
+# The answer comes as soon as a hold or a rise is over, but not by more than ten probes a second, or one for each
+# `fast_interval` where that is shorter. Only a donor's script is looked for more often, for half a second.
 PENDING_SECONDS = 0.1
 SLACK_SECONDS = 0.001  # a timer may be that early
 

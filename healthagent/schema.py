@@ -131,11 +131,14 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         "timeout": Setting(
             duration(0.05, 60),
             0.8,
-            "deadline of connect, login and facts together; the replication rows have it anew",
+            "deadline of connect, login and facts together; the replication rows have it anew, or 0.8 of it",
             say=spoken,
         ),
         "max_age": Setting(
-            duration(0.1, 600), 3.0, "facts older than it never serve; at least interval + 2 x timeout", say=spoken
+            duration(0.1, 600),
+            3.0,
+            "facts older than it never serve; at least interval + 3 x timeout and 3.6 x timeout",
+            say=spoken,
         ),
         "notify": Setting(
             loopback,

@@ -31,8 +31,9 @@ STATUS = _status("GLOBAL", *parse.GALERA_STATUS, *parse.SERVER_STATUS)
 PRESENT = f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({_names(parse.VARIABLES)})".encode()
 REPLICATION = b"SHOW ALL SLAVES STATUS"
 
-# What is looked at between two probes: all that a gate of damping "now" goes by, as far as it can change while the
-# server runs. wsrep_desync_count is 2 in the last second of a mariabackup, in which it blocks commits.
+# What is looked at between two probes: what a gate of damping "now" goes by, as far as it can change while the server
+# runs. Two things wait for the probe: Threads_connected, which moves all the time, and a donor's queue.
+# wsrep_desync_count is 2 in the last second of a mariabackup, in which it blocks commits.
 SWIFT_STATUS = (
     "wsrep_local_state",
     "wsrep_cluster_status",
@@ -52,6 +53,8 @@ SWIFT_VARIABLES = (
     "wsrep_desync",
     "wsrep_reject_queries",
     "pxc_maint_mode",
+    "wsrep_dirty_reads",
+    "max_connections",
 )
 SWIFT_REPLICATION = ("Connection_name", "Slave_IO_Running", "Slave_SQL_Running", "Last_IO_Errno", "Last_SQL_Errno")
 # What the provider says is the same in any scope; a global one adds up all connections first (measured: 1 us for each).

@@ -115,6 +115,7 @@ class Trail:
 
 def follow(trail: Trail, snapshot: Snapshot, policy: Policy) -> Trail:
     """The trail after this snapshot; of a failed probe only that it was."""
+    trail = _heard(trail, snapshot.glanced_at)
     overslept = trail.sampled_at is not None and snapshot.started_at - trail.sampled_at > policy.max_age_seconds
     if snapshot.server is None:
         return _without_facts(replace(trail, sampled_at=snapshot.ended_at, overslept=overslept), snapshot)
@@ -141,6 +142,13 @@ def follow(trail: Trail, snapshot: Snapshot, policy: Policy) -> Trail:
         flow=follow_flow(trail.flow, galera, now),
         standstill=follow_standstill(trail.standstill, snapshot),
     )
+
+
+def _heard(trail: Trail, glanced_at: float | None) -> Trail:
+    """A server that answers glances is not frozen between two probes, however far apart they are."""
+    if glanced_at is None or trail.heard_at is None or glanced_at <= trail.heard_at:
+        return trail
+    return replace(trail, heard_at=glanced_at)
 
 
 def _without_facts(trail: Trail, snapshot: Snapshot) -> Trail:

@@ -57,7 +57,9 @@ class FakeMariaDB:
 
     `silent_on`: a statement that begins so gets no answer until `speak()`. `fail`: what begins so -> its packets.
     `frozen`: nothing gets an answer. `end_on`: what begins so gets half an answer and the end of the connection.
+    `delay`: seconds before each answer.
     `slaves`: the rows of SHOW ALL SLAVES STATUS.
+    `waiting`: what has got no answer yet.
     `greeted`, `quits`: connections greeted, and ended by COM_QUIT.
     """
 
@@ -66,6 +68,8 @@ class FakeMariaDB:
         self.slaves: list[Mapping[str, object]] = []
         self.silent_on = self.end_on = ""
         self.frozen = False
+        self.delay = 0.0
+        self.waiting = 0
         self.refuse: bytes | None = None
         self.fail: dict[str, bytes] = {}
         self.logins = self.greeted = self.quits = 0
@@ -106,6 +110,8 @@ class FakeMariaDB:
                 self.quits += 1
                 return
             self.asked.append(statement)
+            if self.delay:
+                await asyncio.sleep(self.delay)
             answer = self._answer(statement)
             if self.end_on and statement.startswith(self.end_on):
                 self.end_on = ""
@@ -116,7 +122,9 @@ class FakeMariaDB:
 
     async def _silence(self, what: str) -> None:
         if self.frozen or (self.silent_on and what.startswith(self.silent_on)):
+            self.waiting += 1
             await self._speaks.wait()
+            self.waiting -= 1
 
     @staticmethod
     async def _read(reader: asyncio.StreamReader) -> bytes:

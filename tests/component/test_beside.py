@@ -60,6 +60,27 @@ async def client_port(who: Bystander, snapshot: Snapshot) -> ClientPort:
 # --- client port ----------------------------------------------------------------------------------------------------
 
 
+def test_no_login_is_begun_while_the_server_gives_no_answer() -> None:
+    """A frozen server keeps every connection; the probe's own are enough."""
+
+    async def work() -> None:
+        server = FakeMariaDB(galera_rows())
+        async with serving(server) as port:
+            who = bystander(replace(WATCH, client_port_seconds=0.0), port)
+            silent = Snapshot(sequence=2, ended_at=0.0, failure=Failure(kind=FailureKind.TIMEOUT, message="no answer"))
+            try:
+                assert (await client_port(who, facts(port))).open
+                await until(lambda: not who._client_port._errand.under_way, "the last login has ended")
+                assert who.look(silent).client_port == ClientPort(open=True, how="login", address=f"127.0.0.1:{port}")
+                assert not who._client_port._errand.under_way
+                who.look(facts(port))
+                assert who._client_port._errand.under_way, "with the next facts it goes on"
+            finally:
+                await who.close()
+
+    run(work())
+
+
 def test_a_login_over_tcp_that_says_good_bye() -> None:
     async def work() -> None:
         server = FakeMariaDB({})

@@ -96,14 +96,19 @@ def test_it_can_move_and_be_taken_away(place: Place) -> None:
 
 def test_closed_during_the_pause(place: Place) -> None:
     async def scene() -> None:
-        rings = Rings()
+        rings, wrong = Rings(), list[dict[str, object]]()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: wrong.append(context))
         bell = opened(place, rings)
         send(place, b"x")
         await asyncio.wait_for(rings.heard.wait(), 5)
         bell.close()
-        await asyncio.sleep(2 * doorbell.PAUSE_SECONDS)  # an error of a timer would come now
+        over = asyncio.Event()
+        loop.call_later(2 * doorbell.PAUSE_SECONDS, over.set)  # behind the timer of the pause
+        await over.wait()
+        assert wrong == []
 
-    asyncio.run(scene(), debug=True)
+    asyncio.run(scene())
 
 
 def test_a_port_in_use_is_told(place: Place) -> None:

@@ -3,13 +3,16 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from healthagent import clock, config
+from healthagent.facts import Snapshot
 from healthagent.monitor import Monitor
 from healthagent.pin import Keeper, PinFile
 from healthagent.question import tightened
@@ -20,6 +23,7 @@ from tests.component.fake_mariadb import FakeMariaDB, serving
 MOST = 16
 SELDOM = "interval: 30s, max_age: 60s"
 NO_LANE = f"{SELDOM}, fast_interval: 30s"
+LONG = "interval: 30s, fast_interval: 20s, timeout: 5s, max_age: 60s"  # two looks by themselves in a test: none
 
 
 def monitor(directory: Path, probe: str = "interval: 100ms", where: str = "") -> tuple[Monitor, config.Config]:
@@ -145,6 +149,11 @@ def reset(server: FakeMariaDB) -> None:
         writer.transport.abort()
 
 
+def end_all(server: FakeMariaDB) -> None:
+    for writer in list(server.open):
+        writer.close()
+
+
 def test_between_two_probes_a_change_is_seen_and_nothing_else_is_said(tmp_path: Path) -> None:
     async def work(one: Monitor, server: FakeMariaDB) -> None:
         before = one.board.current()
@@ -194,17 +203,115 @@ def test_a_reload_brings_a_whole_probe(tmp_path: Path) -> None:
 
 
 def test_a_server_that_drops_every_connection_does_not_make_it_spin(tmp_path: Path) -> None:
-    async def work(one: Monitor, real: FakeMariaDB) -> None:
+    """By the number of logins: a busy machine makes them fewer, and nothing makes them more."""
+
+    async def work(_: Monitor, server: FakeMariaDB) -> None:
         loop = asyncio.get_running_loop()
-        began, logins = loop.time(), real.logins
-        for count in range(2, 12):
-            for writer in list(real.open):
-                writer.close()
-            await wait_until(lambda count=count: sequence(one) == count)  # type: ignore[misc]
-        assert real.logins - logins == 10
-        assert loop.time() - began > 9 * 0.02
+        began, logins, over = loop.time(), server.logins, asyncio.Event()
+        answer = server._answer
+
+        def drop(statement: str) -> bytes:  # each session ends as soon as a probe is over
+            if statement.startswith("SHOW ALL SLAVES"):
+                loop.call_soon(end_all, server)
+            return answer(statement)
+
+        server._answer = drop  # type: ignore[method-assign]
+        loop.call_later(0.5, over.set)
+        end_all(server)
+        await over.wait()
+        assert 2 <= server.logins - logins <= 2 + 2 * (loop.time() - began) / 0.02
 
     watched(tmp_path, NO_LANE, work)
+
+
+# --- what comes during a look -----------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def held(one: Monitor, server: FakeMariaDB) -> AsyncIterator[None]:
+    """A look that the server does not answer before the end of the block."""
+    greeted = server.greeted
+    server.be_silent_on("S")
+    one.look_now()
+    await wait_until(lambda: one._nap is None)
+    await wait_until(lambda: server.waiting > 0)
+    assert server.greeted == greeted
+    yield
+    server.speak()
+
+
+def whole(server: FakeMariaDB) -> int:
+    """Whole probes by now: no glance asks for the version."""
+    return sum("@@global.version " in statement for statement in server.asked)
+
+
+def looks(server: FakeMariaDB) -> int:
+    return sum(statement.startswith("SELECT @@") for statement in server.asked)
+
+
+async def quiet(server: FakeMariaDB, looked: Callable[[], int], count: int) -> None:
+    """So many looks have come, and in many times the least distance between two no more of them."""
+    await wait_until(lambda: looked() >= count)
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.2, over.set)
+    await over.wait()
+    assert looked() == count
+
+
+def test_a_ring_during_a_look_brings_one_more_and_no_third(tmp_path: Path) -> None:
+    async def work(one: Monitor, server: FakeMariaDB) -> None:
+        before = looks(server)
+        async with held(one, server):
+            one.look_now()
+            one.look_now()
+        await quiet(server, lambda: looks(server) - before, 2)
+
+    watched(tmp_path, LONG, work)
+
+
+def test_a_reload_during_a_look_brings_one_whole_probe(tmp_path: Path) -> None:
+    async def work(one: Monitor, server: FakeMariaDB) -> None:
+        before = whole(server)
+        async with held(one, server):
+            one.reconfigure(one._config)
+        await quiet(server, lambda: whole(server) - before, 1)
+        glances = looks(server) - whole(server)
+        one.look_now()
+        await wait_until(lambda: looks(server) - whole(server) > glances)
+        assert whole(server) - before == 1, "and then glances again"
+
+    watched(tmp_path, LONG, work)
+
+
+def test_an_acknowledgement_brings_a_whole_probe(tmp_path: Path) -> None:
+    async def work(one: Monitor, server: FakeMariaDB) -> None:
+        before = whole(server)
+        assert one.acknowledge(cluster=True) == ("other_cluster",)
+        await wait_until(lambda: whole(server) - before == 1)
+
+    watched(tmp_path, LONG, work)
+
+
+def test_facts_of_the_old_server_are_not_told_of_the_new_one(tmp_path: Path) -> None:
+    async def work(one: Monitor, old: FakeMariaDB) -> None:
+        new = FakeMariaDB(galera_rows(wsrep_reject_queries="ALL"))
+        told: list[str | None] = []
+        judge = one._publish
+
+        def noted(snapshot: Snapshot) -> None:
+            told.append(snapshot.galera.reject_queries if snapshot.galera is not None else None)
+            judge(snapshot)
+
+        one._publish = noted  # type: ignore[method-assign]
+        async with serving(new) as port:
+            async with held(one, old):
+                old.rows["wsrep_cluster_size"] = "2"  # so that the glance becomes a sample
+                one.reconfigure(replace(one._config, login=replace(one._config.login, port=port)))
+            await wait_until(lambda: told != [])
+            assert told == ["ALL"]
+            assert one.board.current().state.word == "rejecting"
+
+    watched(tmp_path, LONG, work)
 
 
 def test_a_refused_connection_is_tried_again_soon(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ The course of a long freeze is the one that was recorded: 6 s with the view of b
 member again with another view.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from healthagent import parse
@@ -179,3 +181,35 @@ def test_one_slow_login_at_the_start_is_no_freeze() -> None:
 def test_a_freeze_at_the_start_is_a_new_one_whatever_an_agent_before_has_left() -> None:
     old = Pins(galera=True, thaw=Thaw(at=START - 100, conf_id=2))
     assert Agent(pins=old).keeps_seeing(FROZEN, 20.0, every=1.0).sees(SYNCED).state == "thawed"
+
+
+# --- glances between two probes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("every", "glanced", "state"),
+    [
+        (6.0, 0.1, "synced"),  # answered until right before the probe
+        (6.0, 3.9, "synced"),  # 0.8 x the suspect timeout of 5 s is 4 s
+        (6.0, 4.1, "thawed"),
+        (6.0, None, "thawed"),
+        (3.0, None, "synced"),
+        (3.0, 20.0, "synced"),  # a glance before the last probe takes nothing back
+    ],
+)
+def test_a_server_that_answers_glances_is_not_frozen_however_far_apart_the_probes_are(
+    every: float, glanced: float | None, state: str
+) -> None:
+    agent = healthy()
+    for _ in range(4):
+        glanced_at = None if glanced is None else agent.now + every - glanced
+        agent.sees(replace(SYNCED, glanced_at=glanced_at), after=every)
+        assert agent.state == state
+
+
+@pytest.mark.parametrize("end", [SYNCED, LOGIN_REFUSED])
+def test_glances_before_a_freeze_do_not_hide_it(end: Snapshot) -> None:
+    agent = healthy()
+    answered = replace(FROZEN, glanced_at=agent.now + 1.0)
+    agent.sees(answered, after=2.0).sees(replace(end, glanced_at=answered.glanced_at), after=4.0).sees(SYNCED)
+    assert agent.state == "thawed"
