@@ -283,7 +283,7 @@ def test_a_flood_costs_the_server_a_bounded_number_of_statements(node: GaleraNod
             over.set()
             thread.join()
         measured(f"a flood at the bell: {rate:.0f} statements/s")
-        assert 10 < rate <= 2 * 20 + 5
+        assert 10 < rate <= 3 * 20 + 5, "20 looks, and at worst each a whole probe"
 
 
 def test_the_bell_can_be_moved_and_a_taken_port_is_told(node: GaleraNode) -> None:
