@@ -31,7 +31,7 @@ __all__ = ["main"]
 DOWN = dict.fromkeys(ROLES, False)
 READ_ONLY = {"any": True, "writer": False, "reader": True}
 HOLD_SECONDS = 4.0
-BACK_SECONDS = 60.0
+BACK_SECONDS = 75.0  # who has fallen often within ten minutes comes back after 60 s
 AT_ONCE_SECONDS = 1.5  # for what a glance sees: 0.1 s, and as much as a busy machine may need
 MAX_CONNECTIONS = 40
 
