@@ -1,6 +1,6 @@
 """Accepts clients, and answers those whose question is there already without making a transport for them.
 
-Two system calls more than accept and close, instead of an event, a protocol, a timer and their end: two thirds of the
+Three system calls more than accept and close, instead of an event, a protocol, a timer and their end: two thirds of the
 work (docs/performance.md). Whoever is not answered like this gets a transport, and all the time that clients have.
 """
 
