@@ -104,7 +104,7 @@ class Listeners:
 
     def _start_http(self, listener: socket.socket, place: tuple[str, int] | Path) -> Listener:
         server = self._make_server(isinstance(place, Path))
-        desk = HttpDesk(server.prepared, server)
+        desk = HttpDesk(server)
         reception = _receive(listener, desk.welcome)
 
         async def close() -> None:

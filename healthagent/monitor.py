@@ -115,11 +115,10 @@ class Monitor:
             while probe is self._probe:
                 started = clock.now()
                 whole, self._anew = self._anew or rhythm.whole(started), False
-                glance_seconds = self._config.fast_seconds
-                snapshot = await (probe.sample() if whole else probe.glance(fast_seconds=glance_seconds))
+                fast = self._config.fast_seconds
+                snapshot = await (probe.sample() if whole else probe.glance(fast_seconds=fast))
                 if probe is not self._probe:
                     return
-                fast = self._config.fast_seconds
                 if snapshot is None:
                     until = rhythm.glanced(started, fast=fast)
                 else:

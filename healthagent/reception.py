@@ -99,8 +99,8 @@ class Transports:
 class HttpDesk:
     """Answers a health check that has come with its connection; everybody else gets a transport, and `server`."""
 
-    def __init__(self, prepared: Callable[[bytes, str], tuple[bytes, bool] | None], server: Server) -> None:
-        self._prepared, self._server = prepared, server
+    def __init__(self, server: Server) -> None:
+        self._server = server
         self._transports = Transports()
 
     def welcome(self, client: socket.socket, address: str) -> None:
@@ -112,7 +112,7 @@ class HttpDesk:
         except OSError:  # it has reset the connection
             client.close()
             return
-        prepared = self._prepared(request, address)
+        prepared = self._server.prepared(request, address)
         if prepared is not None:
             self._answer(client, *prepared)
         elif request:

@@ -4,8 +4,6 @@ import asyncio
 import errno
 import gc
 import logging
-import os
-import resource
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -23,6 +21,7 @@ from healthagent.board import Board
 from healthagent.model import Publication, Status
 from healthagent.reception import Reception
 from tests.build import POLICY, ROLES, Agent, galera, healthy
+from tests.component.files import no_file_left
 
 UNKNOWN = b"down #unknown\n"
 READ_ONLY = b"down #read_only\n"
@@ -354,24 +353,18 @@ def test_a_reset_between_the_line_and_its_end() -> None:
 
 def test_a_port_recovers_from_a_moment_without_files(caplog: pytest.LogCaptureFixture) -> None:
     """HAProxy would go by what it has heard last, for ever."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async def work(ports: Ports) -> None:
         for port, sent in ((ports.writer, b""), (ports.any_role, b"writer\n")):
             await ports.none_left()
             with socket.socket() as client:
-                free = os.dup(0)
-                os.close(free)
-                resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
-                try:
+                with no_file_left():
                     client.connect(("127.0.0.1", port))
                     client.sendall(sent)
                     client.setblocking(False)
                     line = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(client, 100))
                     await asyncio.wait({line}, timeout=0.1)
                     assert not line.done()
-                finally:
-                    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
                 assert await asyncio.wait_for(line, 5) == READ_ONLY
             assert await ports.says(port, sent) == READ_ONLY
 

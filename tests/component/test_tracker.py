@@ -144,6 +144,14 @@ def one(path: Path) -> tuple[TrackFile, ...]:
     return (TrackFile(role="any", path=path, up=1, down=0),)
 
 
+def begun(path: Path) -> tuple[Board, Tracker]:
+    """A board before its first sample, and who writes a file by it."""
+    board = Board(Agent().publication, LONG)
+    tracker = Tracker(board)
+    tracker.adopt(one(path), LONG)
+    return board, tracker
+
+
 def writer_of(tracker: Tracker) -> Writer:
     (writer,) = tracker._writers.values()
     return writer
@@ -173,9 +181,7 @@ def test_a_writer_that_is_told_to_end_writes_down(tmp_path: Path, at_once: bool)
     path.write_text("1\n")
 
     async def run() -> None:
-        board = Board(Agent().publication, LONG)
-        tracker = Tracker(board)
-        tracker.adopt(one(path), LONG)
+        board, tracker = begun(path)
         if not at_once:
             publish(board, healthy().publication)
             inode = path.stat().st_ino
@@ -192,9 +198,7 @@ def test_a_writer_that_is_let_go_leaves_no_zombie(tmp_path: Path) -> None:
     other.parent.mkdir()
 
     async def run() -> None:
-        board = Board(Agent().publication, LONG)
-        tracker = Tracker(board)
-        tracker.adopt(one(path), LONG)
+        board, tracker = begun(path)
         becomes(path, "0")
         before = pid_of(tracker)
         tracker.adopt(one(other), LONG)
@@ -220,9 +224,7 @@ def test_a_writer_that_is_stuck_holds_up_nothing_and_is_not_told_of(
     up = healthy().publication
 
     async def run() -> None:
-        board = Board(Agent().publication, LONG)
-        tracker = Tracker(board)
-        tracker.adopt(one(path), LONG)
+        board, tracker = begun(path)
         becomes(path, "0")
         stuck = pid_of(tracker)
         os.kill(stuck, signal.SIGSTOP)

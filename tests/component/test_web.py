@@ -4,8 +4,6 @@ import asyncio
 import gc
 import json
 import logging
-import os
-import resource
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -29,6 +27,7 @@ from healthagent.reception import DEFER_SECONDS, HttpDesk, Reception, wait_for_r
 from healthagent.web import Web
 from healthagent.wire import REQUEST_SECONDS
 from tests.build import DOWN, POLICY, REPLICA, ROLES, Agent, galera, healthy, with_role
+from tests.component.files import no_file_left
 
 ALIASES = {
     "any": ["/", "/any", "/health", "/readiness"],
@@ -125,7 +124,7 @@ async def listening(application: Web, *, control: bool = False) -> AsyncIterator
 @asynccontextmanager
 async def received(application: Web, listener: socket.socket, *, control: bool) -> AsyncIterator[None]:
     server = application.server(control)
-    desk = HttpDesk(server.prepared, server)
+    desk = HttpDesk(server)
     accepting = Reception(listener, desk.welcome, batch=32)
     accepting.open()
     try:
@@ -813,23 +812,17 @@ def test_a_client_that_has_closed_its_side_is_answered(target: str) -> None:
 
 def test_where_no_file_is_left_clients_wait(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reception, "REST_SECONDS", 0.01)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async def work(client: Client) -> None:
         loop = asyncio.get_running_loop()
         with socket.socket() as late:
-            free = os.dup(0)
-            os.close(free)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
-            try:
+            with no_file_left():
                 late.connect(("127.0.0.1", client.port))
                 late.sendall(b"GET /any HTTP/1.0\r\n\r\n")
                 late.setblocking(False)
                 answer = asyncio.ensure_future(loop.sock_recv(late, 4096))
                 await asyncio.wait({answer}, timeout=0.2)  # some rests
                 assert not answer.done()
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
             assert Reply(await answer).code == 200
 
     talk(work)

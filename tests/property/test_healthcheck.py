@@ -74,7 +74,7 @@ class Side:
         self._server = Server(lambda request: web.handle(request, control=False), prepared, {}, ("/ack",))
         self._listener = socket.create_server(("127.0.0.1", 0))
         wait_for_requests(self._listener)
-        desk = HttpDesk(prepared, self._server)
+        desk = HttpDesk(self._server)
 
         def welcome(client: socket.socket, address: str) -> None:
             desk.welcome(client, address)
