@@ -82,13 +82,27 @@ class Bystander:
             looks.append(self._client_port.first(server))
         await asyncio.gather(*looks)
 
-    def look(self, snapshot: Snapshot) -> Beside:
-        """What is known by now; takes no time. To be called once after each probe, with its snapshot."""
-        pace = self._watch.client_port_seconds
+    @property
+    def logins(self) -> set[asyncio.Task[None]]:
+        """Those under way that end by themselves where the server answers."""
+        return self._client_port.logins
+
+    @property
+    def connections(self) -> int:
+        """To the server, opened or being opened."""
+        return len(self.logins) + self._writer.connected
+
+    def look(self, snapshot: Snapshot, *, spare: int) -> Beside:
+        """What is known by now; takes no time. To be called once after each probe, with its snapshot. `spare`: how many
+        connections may be opened; what finds none free waits for its next turn.
+        """
+        pace, before = self._watch.client_port_seconds, self.connections
+        client_port = self._client_port.look(snapshot, pace, may_begin=spare > 0) if pace is not None else None
+        spare -= self.connections - before
         return Beside(
-            client_port=self._client_port.look(snapshot, pace) if pace is not None else None,
+            client_port=client_port,
             disk=self._disk.look(self._process.datadir) if self._watch.disk and self._login.local else None,
-            write_probe=self._writer.look(snapshot),
+            write_probe=self._writer.look(snapshot, may_begin=self._writer.connected or spare > 0),
         )
 
     async def close(self) -> None:

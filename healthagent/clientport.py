@@ -1,5 +1,6 @@
 """The way that clients take: a login over TCP at the server's port, or whether that port is listened on at all."""
 
+import asyncio
 from dataclasses import replace
 
 from healthagent.errand import Errand
@@ -46,7 +47,12 @@ class ClientPortCheck:
             self._errand.run(self._check(server))
             await self._errand.wait(FIRST_SECONDS)
 
-    def look(self, snapshot: Snapshot, pace_seconds: float) -> ClientPort | None:
+    @property
+    def logins(self) -> set[asyncio.Task[None]]:
+        """The one under way, or none."""
+        return self._errand.tasks
+
+    def look(self, snapshot: Snapshot, pace_seconds: float, *, may_begin: bool) -> ClientPort | None:
         """What is known by now, after each probe; begins a check when one is due. None: nothing yet.
 
         Nothing is known either while nobody answers at all: then a result from before would outlive the server.
@@ -66,7 +72,7 @@ class ClientPortCheck:
         closed = self._result is not None and self._result.open is False
         # A frozen server keeps whatever comes: the probe's own logins are enough of it.
         hung = snapshot.failure is not None and snapshot.failure.kind is FailureKind.TIMEOUT
-        if not hung and self._errand.due(min(pace_seconds, AGAIN_SECONDS) if closed else pace_seconds):
+        if may_begin and not hung and self._errand.due(min(pace_seconds, AGAIN_SECONDS) if closed else pace_seconds):
             self._errand.run(self._check(self._server))
         return self._result
 

@@ -30,6 +30,11 @@ class Errand:
         return self._task is not None and not self._task.done()
 
     @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """The one under way, to wait for; or none."""
+        return {self._task} if self._task is not None and not self._task.done() else set()
+
+    @property
     def pending_since(self) -> float | None:
         """When the one under way began; None: nothing is under way."""
         return self._started_at if self.under_way else None

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 # Logins that hang are neither closed (a frozen server would keep them all) nor followed by ever more of their kind.
 MAX_ABANDONED = 2
+MAX_CONNECTIONS = 3  # with those beside the probe; the account that `sql grants` prints has room for 5
 ABANDONED_SECONDS = 30.0
 GREETING_SECONDS = 0.1  # after an EOF on the kept connection; a living server greets within 10 ms
 EVIDENCE_SECONDS = 0.2
@@ -132,7 +133,7 @@ class Probe:
         )
         if found.failure is None:
             self._answered_at = ended
-        return replace(found, beside=self._bystander.look(found))
+        return replace(found, beside=self._bystander.look(found, spare=self._spare()))
 
     def _late(self, fast_seconds: float) -> bool:
         """Whether the answer that has just come is later behind the last one than a healthy pace makes it."""
@@ -160,7 +161,8 @@ class Probe:
         last = clock.now() + PROBE_TIMEOUTS * self._timeout
         rows = await self._facts(greeting_seconds)
         server, galera = parse.server(rows), parse.galera(rows)
-        await self._bystander.first(server)
+        if self._spare() > 0:
+            await self._bystander.first(server)
         donor = galera is not None and galera.local_state in (LocalState.DONOR_DESYNCED, LocalState.JOINED)
         deadline = min(clock.now() + self._timeout, last)
         replications = await self._replications(deadline)
@@ -194,7 +196,7 @@ class Probe:
             raise UnansweredError(str(silence), after_eof=True) from silence
 
     async def _login_and_read(self, deadline: float, *, greeting_seconds: float) -> Mapping[str, object]:
-        await self._await_abandoned(deadline)
+        await self._await_room(deadline)
         session = Session(self._login, statement_seconds=self._timeout)
         rows = await self._within(session, session.facts(), deadline, greeting_seconds=greeting_seconds)
         self._session = session
@@ -270,13 +272,22 @@ class Probe:
             if clock.now() - since > ABANDONED_SECONDS:
                 task.cancel()
 
-    async def _await_abandoned(self, deadline: float) -> None:
+    async def _await_room(self, deadline: float) -> None:
         """While two logins hang, a third would only fill the account's limit: one of them must end first."""
-        if len(self._abandoned) >= MAX_ABANDONED:
+        if self._full():
+            waiting = self._bystander.logins | self._abandoned.keys()
             timeout = max(0.0, deadline - clock.now())
-            await asyncio.wait(set(self._abandoned), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if len(self._abandoned) >= MAX_ABANDONED:
+            await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if self._full():
             raise UnansweredError(f"{len(self._abandoned)} connections to {self._login.where} still wait for an answer")
+
+    def _full(self) -> bool:
+        return len(self._abandoned) >= MAX_ABANDONED or self._spare() <= 0
+
+    def _spare(self) -> int:
+        """How many connections may be opened now."""
+        kept = self._session is not None
+        return MAX_CONNECTIONS - kept - len(self._abandoned) - self._bystander.connections
 
     def _drop(self) -> None:
         if self._session is not None:

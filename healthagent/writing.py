@@ -40,11 +40,16 @@ class Writer:
         """For the next connection; a write under way stays what it is."""
         self._login, self._watch, self._timeout = login, watch, timeout_seconds
 
-    def look(self, snapshot: Snapshot) -> WriteProbe | None:
+    @property
+    def connected(self) -> bool:
+        """Whether its connection is open, or about to be."""
+        return self._link is not None or self._errand.under_way
+
+    def look(self, snapshot: Snapshot, *, may_begin: bool) -> WriteProbe | None:
         """What is known of our writes, after each probe; begins one when it is due. None: no `write_table`."""
         server = snapshot.server
         if server is not None and is_writable(snapshot):
-            due = [*self._heartbeat(snapshot, server), *self._probe(snapshot, server)]
+            due = [*self._heartbeat(snapshot, server), *self._probe(snapshot, server)] if may_begin else []
             if due:
                 self._errand.run(self._write(due))
         elif not self._errand.under_way:

@@ -51,8 +51,8 @@ def bystander(watch: Watch, port: int, *, password: str = "secret", socket: str 
 
 async def client_port(who: Bystander, snapshot: Snapshot) -> ClientPort:
     """The first result that it comes to."""
-    await until(lambda: who.look(snapshot).client_port, "a result")
-    found = who.look(snapshot).client_port
+    await until(lambda: who.look(snapshot, spare=1).client_port, "a result")
+    found = who.look(snapshot, spare=1).client_port
     assert found is not None
     return found
 
@@ -71,9 +71,11 @@ def test_no_login_is_begun_while_the_server_gives_no_answer() -> None:
             try:
                 assert (await client_port(who, facts(port))).open
                 await until(lambda: not who._client_port._errand.under_way, "the last login has ended")
-                assert who.look(silent).client_port == ClientPort(open=True, how="login", address=f"127.0.0.1:{port}")
+                assert who.look(silent, spare=1).client_port == ClientPort(
+                    open=True, how="login", address=f"127.0.0.1:{port}"
+                )
                 assert not who._client_port._errand.under_way
-                who.look(facts(port))
+                who.look(facts(port), spare=1)
                 assert who._client_port._errand.under_way, "with the next facts it goes on"
             finally:
                 await who.close()
@@ -102,7 +104,7 @@ def test_no_second_login_before_its_time() -> None:
             who = bystander(WATCH, port)
             await client_port(who, facts(port))
             for _ in range(5):
-                who.look(facts(port))
+                who.look(facts(port), spare=1)
             assert server.logins == 1
             await who.close()
 
@@ -135,15 +137,16 @@ def test_an_account_that_may_not_is_not_tried_again(code: int) -> None:
             found = await client_port(who, facts(port))
             assert (found.open, found.how) == (None, "listen"), "where no process can be seen, nothing is known"
             for _ in range(20):
-                who.look(facts(port))
+                who.look(facts(port), spare=1)
                 await asyncio.sleep(0)
             assert server.greeted == 1
             await until(
-                lambda: who.look(facts(port, uptime_seconds=1)) and server.greeted == 2, "tried after a restart"
+                lambda: who.look(facts(port, uptime_seconds=1), spare=1) and server.greeted == 2,
+                "tried after a restart",
             )
             other = Login(user="agent", password="new", host="127.0.0.1", port=port)
             who.relogin(other, WATCH, TIMEOUT)
-            await until(lambda: who.look(facts(port, uptime_seconds=2)) and server.greeted == 3, "tried again")
+            await until(lambda: who.look(facts(port, uptime_seconds=2), spare=1) and server.greeted == 3, "tried again")
             await who.close()
 
     run(work())
@@ -170,14 +173,14 @@ def test_one_that_hangs_is_closed_and_left_alone(monkeypatch: pytest.MonkeyPatch
             found = await client_port(who, facts(port))
             assert (found.open, found.how, found.message) == (False, "login", "no answer in 150 ms")
             for _ in range(20):
-                who.look(facts(port))
+                who.look(facts(port), spare=1)
                 await asyncio.sleep(0)
             assert len(server.open) == 1
             server.speak()
-            await until(lambda: (who.look(facts(port)).client_port or found).open, "open again")
+            await until(lambda: (who.look(facts(port), spare=1).client_port or found).open, "open again")
             monkeypatch.setattr(clientport, "HANGING_SECONDS", 0.0)
             server.be_silent_on("greeting")
-            await until(lambda: who.look(facts(port)) and len(server.open) > 1, "given up for another")
+            await until(lambda: who.look(facts(port), spare=1) and len(server.open) > 1, "given up for another")
             await who.close()
 
     run(work())
@@ -220,7 +223,7 @@ def test_nothing_is_known_of_a_server_that_is_not_there() -> None:
             who = bystander(WATCH, port)
             await client_port(who, facts(port))
             gone = Failure(kind=FailureKind.REFUSED, message="gone")
-            assert who.look(Snapshot(sequence=2, ended_at=1.0, failure=gone)).client_port is None
+            assert who.look(Snapshot(sequence=2, ended_at=1.0, failure=gone), spare=1).client_port is None
             await client_port(who, facts(port))  # at once, not after the pace
             await who.close()
 
@@ -230,7 +233,7 @@ def test_nothing_is_known_of_a_server_that_is_not_there() -> None:
 def test_switched_off() -> None:
     async def work() -> None:
         who = bystander(Watch(), 1)
-        assert who.look(facts(1)) == Beside()
+        assert who.look(facts(1), spare=1) == Beside()
         await who.close()
 
     run(work())
@@ -298,13 +301,15 @@ def test_a_row_is_written_while_nobody_writes(monkeypatch: pytest.MonkeyPatch) -
         async with serving(server) as port:
             who = bystander(WRITES, port)
             for committed in (5, 6, 7):
-                assert who.look(galera(committed)).write_probe == WriteProbe()
+                assert who.look(galera(committed), spare=1).write_probe == WriteProbe()
                 await asyncio.sleep(0.01)
             assert server.asked == [], "somebody writes"
-            who.look(galera(7))
+            who.look(galera(7), spare=1)
             await until(lambda: inserts(server), "our row")
             assert inserts(server)[0].startswith("INSERT INTO `ops`.`alive` (node, written_at) VALUES ('n2', ")
-            await until(lambda: who.look(galera(8)) and len(inserts(server)) == 2, "our own commit is no other's")
+            await until(
+                lambda: who.look(galera(8), spare=1) and len(inserts(server)) == 2, "our own commit is no other's"
+            )
             assert server.logins == 1, "the connection is kept"
             await who.close()
 
@@ -332,7 +337,7 @@ def test_nothing_is_written_where_writes_do_not_belong(snapshot: Snapshot, monke
         async with serving(server) as port:
             who = bystander(WRITES, port)
             for _ in range(5):
-                assert who.look(snapshot).write_probe == WriteProbe()
+                assert who.look(snapshot, spare=1).write_probe == WriteProbe()
                 await asyncio.sleep(0.01)
             assert server.logins == 0
             await who.close()
@@ -350,7 +355,7 @@ def test_a_write_that_hangs_is_told_and_left_alone(monkeypatch: pytest.MonkeyPat
             who = bystander(WRITES, port)
 
             def pending() -> float | None:
-                found = who.look(galera(7)).write_probe
+                found = who.look(galera(7), spare=1).write_probe
                 return found.pending_since if found is not None else None
 
             await until(pending, "it is told")
@@ -375,7 +380,7 @@ def test_an_error_is_told_until_a_write_comes_through(monkeypatch: pytest.Monkey
             who = bystander(WRITES, port)
 
             def told() -> str | None:
-                found = who.look(galera(7)).write_probe
+                found = who.look(galera(7), spare=1).write_probe
                 return found.error if found is not None else None
 
             await until(told, "the error")
@@ -394,13 +399,13 @@ def test_a_kept_connection_that_the_server_ended_is_no_error(monkeypatch: pytest
         server = FakeMariaDB({})
         async with serving(server) as port:
             who = bystander(WRITES, port)
-            await until(lambda: who.look(galera(7)) and inserts(server), "a row")
+            await until(lambda: who.look(galera(7), spare=1) and inserts(server), "a row")
             for writer in list(server.open):
                 writer.close()
             count = len(inserts(server))
 
             def again() -> bool:
-                assert who.look(galera(7)).write_probe == WriteProbe()
+                assert who.look(galera(7), spare=1).write_probe == WriteProbe()
                 return len(inserts(server)) > count
 
             await until(again, "another row, by another connection")
@@ -420,13 +425,13 @@ def test_the_heartbeat_is_written_by_a_primary_only(monkeypatch: pytest.MonkeyPa
             who = bystander(watch, port)
             replica = replace(facts(port, server_id=7), replications=build.REPLICA.replications)
             for _ in range(5):
-                who.look(replica)
-                who.look(facts(port))  # its server_id is not known
+                who.look(replica, spare=1)
+                who.look(facts(port), spare=1)  # its server_id is not known
                 await asyncio.sleep(0.01)
             assert server.asked == []
-            await until(lambda: who.look(facts(port, server_id=7)) and inserts(server), "a heartbeat")
+            await until(lambda: who.look(facts(port, server_id=7), spare=1) and inserts(server), "a heartbeat")
             assert inserts(server)[0].startswith("INSERT INTO `ops`.`beat` (ts, server_id) VALUES (")
-            assert who.look(facts(port, server_id=7)).write_probe is None
+            assert who.look(facts(port, server_id=7), spare=1).write_probe is None
             await who.close()
 
     run(work())

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from healthagent import probe as probes
+from healthagent import writing
 from healthagent.facts import FailureKind, Snapshot
 from healthagent.probe import Probe
-from healthagent.session import Login
+from healthagent.session import Login, Watch
 from tests.build import galera_rows
 from tests.component.fake_mariadb import (
     OK_AFTER_LOGIN,
@@ -231,6 +232,43 @@ def test_while_a_server_hangs_two_connections_are_left_alone_and_no_more() -> No
         await settled(lambda: len(server.open) == 1)
 
     with_server(work)
+
+
+def test_with_what_is_done_beside_the_probe_three_connections_are_open_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writing, "WRITE_SECONDS", 0.0)
+    watch = Watch(client_port_seconds=0.0, write_table="ops.alive")
+
+    async def work() -> None:
+        server, most = FakeMariaDB(galera_rows()), 0
+        async with serving(server) as port:
+            server.rows["port"] = port
+            login = Login(user="agent", password="secret", host="127.0.0.1", port=port)
+            probe = Probe(login, timeout_seconds=TIMEOUT, watch=watch)
+
+            async def sample() -> Snapshot:
+                nonlocal most
+                found = await probe.sample()
+                most = max(most, len(server.open))
+                return found
+
+            for _ in range(5):
+                assert (await sample()).failure is None
+            assert any(statement.startswith("INSERT") for statement in server.asked), "our writes have a connection"
+            server.be_silent_on("")
+            server.frozen = True  # and a login to the client port is under way
+            for _ in range(4):
+                assert (await sample()).failure is not None
+            server.frozen = False
+            server.speak()
+            assert await recovered(probe)
+            for _ in range(5):
+                assert (await sample()).failure is None
+            await probe.close()
+        assert most == 3
+
+    run(work())
 
 
 def test_a_server_that_greets_again_is_back() -> None:
