@@ -242,6 +242,24 @@ def test_a_directory_that_hangs_holds_up_nothing(
     asyncio.run(main())
 
 
+def test_a_directory_that_hangs_does_not_hold_the_stop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textfile, "LAST_SECONDS", 0.05)
+    goes_on = threading.Event()
+    monkeypatch.setattr(textfile, "_replace", lambda path, text: str(goes_on.wait(20)))
+
+    async def main() -> None:
+        bench = Bench(healthy())
+        await bench.file.adopt(path)
+        assert bench.file._errand.under_way
+        try:
+            await asyncio.wait_for(bench.file.close(), 5)
+            assert not bench.file._errand.under_way
+        finally:
+            goes_on.set()
+
+    asyncio.run(main())
+
+
 def test_a_directory_that_is_gone_is_told_once_and_back_again(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
