@@ -71,7 +71,7 @@ class Side:
             self.asked.append(request)
             return found
 
-        self._server = Server(lambda request: web.handle(request, control=False), prepared, {}, ("/ack",))
+        self._server = Server(lambda request: web.handle(request, shelf=web.shelf()), prepared, {}, ("/ack",))
         self._listener = socket.create_server(("127.0.0.1", 0))
         wait_for_requests(self._listener)
         desk = HttpDesk(self._server)
