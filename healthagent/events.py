@@ -74,14 +74,25 @@ KIND_TEXT: dict[Kind, KindText] = {
         "info where the server is well (`synced`, `primary`, `replica`, `standalone`), else warning",
         "the server has another state, with what it was seen by",
         (
-            *("state", "old", "new", "failure", "code", "error", "local_state", "comment", "cluster_status"),
+            *(
+                "state",
+                "old",
+                "new",
+                "failure",
+                "code",
+                "error",
+                "local_state",
+                "comment",
+                "wsrep_on",
+                "cluster_status",
+            ),
             *("cluster_size", "connected", "ready", "desync", "reject_queries", "transfer", "read_only", "log_bin"),
             "replication",
         ),
     ),
     Kind.ROLE_CHANGE: KindText(
         "f5a02ce5c89c46aab36798e24fa71eb5",
-        "warning for a `down`, else info",
+        "warning for a `down` (not of a role that is not served: `dry_run`), else info",
         "a role has another verdict, with what every gate that made it so has found (`gate_lag`) and its limit "
         "(`gate_lag_limit`)",
         ("role", "old", "new", "state", "weight", "reasons", "gates", "dry_run"),
@@ -139,9 +150,11 @@ class Event:
 
 
 def spoken(value: Value) -> str:
-    """A value as text: yes or no for a bool, a list with commas."""
+    """A value as text: yes or no for a bool, a list with commas, 10 for 10.0."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return ",".join(value)
+    if isinstance(value, float):
+        return f"{value:.12g}"
     return "unknown" if value is None else str(value)

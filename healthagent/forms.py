@@ -7,18 +7,19 @@ journal  a datagram of journald's own protocol, or `<4>` and logfmt
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from healthagent.events import KIND_TEXT, Event, Kind, Value, spoken
+from healthagent.events import KIND_TEXT, Event, Value, spoken
 
 __all__ = ["LINE_LIMIT", "Line", "as_json", "datagram", "logfmt", "prefixed", "text"]
 
 # of bytes: journald breaks what comes on a stream at 48 KiB, and the second part would look like a line of its own
 LINE_LIMIT = 32768
-CUTS = (4000, 400, 40)  # characters of each text, the longest that fits
+CUTS = (4000, 400, 40, 8)  # characters of each text, the longest that fits
 # sd-daemon(3), syslog(3)
 PRIORITIES = {10: 7, 20: 6, 30: 4, 40: 3, 50: 2}
 # of lists, which journald has one by one
@@ -69,7 +70,7 @@ def plain(says: str) -> str:
 
 def quoted(value: Value) -> str:
     """As it is where that is one word, else a JSON string."""
-    said = str(value).lower() if isinstance(value, bool) else spoken(value)
+    said = spoken(value)
     if said.isprintable() and BARE.fullmatch(said):
         return said
     return plain(json.dumps(said, ensure_ascii=False))
@@ -82,8 +83,7 @@ def _pairs(event: Event) -> str:
 
 def _fields(event: Event, wall: float) -> Iterator[tuple[str, str]]:
     yield "MESSAGE", plain(event.says)
-    if event.kind is not Kind.OTHER:
-        yield "MESSAGE_ID", KIND_TEXT[event.kind].message_id
+    yield "MESSAGE_ID", KIND_TEXT[event.kind].message_id
     yield "PRIORITY", str(PRIORITIES[event.level])
     yield "SYSLOG_IDENTIFIER", "healthagent"
     yield "EVENT", event.kind.value
@@ -106,7 +106,10 @@ def _ended(said: str) -> bytes:
 
 
 def _known(event: Event) -> dict[str, Value]:
-    return {name: value for name, value in event.fields.items() if value is not None}
+    """JSON has no infinity, and None is not told."""
+    odd = (math.inf, -math.inf)
+    known = {name: value for name, value in event.fields.items() if value is not None}
+    return {name: str(value) if value in odd or value != value else value for name, value in known.items()}
 
 
 def _fitting(line: Line, form: Callable[[Event], bytes]) -> bytes:

@@ -1,12 +1,13 @@
 """The log: whatever is told, by this program through `tell()` or by a library through `logging`, comes out here."""
 
 import logging
+import os
 import traceback
 
 from healthagent.events import Event, Kind, Level
 from healthagent.forms import Line
 from healthagent.outlet import Outlet
-from healthagent.sinks import sink
+from healthagent.sinks import STDERR, sink
 
 __all__ = ["CLOSE_SECONDS", "close", "configure", "fault", "tell"]
 
@@ -27,6 +28,7 @@ def fault(says: str, error: BaseException | None, level: Level = Level.ERROR) ->
 
 def configure(level: str, style: str) -> None:
     """Both may be changed at any time; what was said before goes out first. `style`: see sinks.sink()."""
+    _hold_standard_files()
     root, write = logging.getLogger(), sink(style)
     known = next((handler for handler in root.handlers if isinstance(handler, Handler)), None)
     if known is None:
@@ -44,6 +46,16 @@ def close() -> None:
     for handler in [handler for handler in root.handlers if isinstance(handler, Handler)]:
         root.removeHandler(handler)
         handler.close()
+
+
+def _hold_standard_files() -> None:
+    """One that was closed by who started us would be the number of a client's socket, and the log would go there.
+
+    libuv (uvloop) even aborts when it is to close such a file.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 class Handler(logging.Handler):

@@ -101,5 +101,6 @@ class Outlet:
 
 
 def _of_lost(count: int, wall: float) -> Line:
-    says = f"{count} lines were lost before this one: nobody took them"
+    lines = "1 line was" if count == 1 else f"{count} lines were"
+    says = f"{lines} lost before this one: nobody took them"
     return Line(Event(kind=Kind.LINES_LOST, level=Level.ERROR, says=says, fields={"lines": count}), wall)

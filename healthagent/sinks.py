@@ -8,14 +8,13 @@ thread of the process, answers included (measured with 235).
 import os
 import select
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from healthagent import forms
 from healthagent.forms import Line
 
-__all__ = ["JOURNAL_SOCKET", "by_journal", "sink"]
+__all__ = ["JOURNAL_SOCKET", "STDERR", "by_journal", "sink"]
 
 JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
 STDERR = 2
@@ -24,8 +23,6 @@ FORMS = {"text": forms.text, "logfmt": forms.logfmt, "json": forms.as_json}
 
 def sink(style: str) -> Callable[[Line], None]:
     """`style` auto: journal where standard error is journald's, text on a terminal, logfmt elsewhere."""
-    if sys.stderr is None:  # closed by who started us: whatever is opened next may have got its number
-        return _nowhere
     if style == "auto":
         style = "journal" if by_journal() else "text" if os.isatty(STDERR) else "logfmt"
     return Journal() if style == "journal" else Stderr(FORMS[style])
@@ -71,7 +68,3 @@ class Journal:
                 journal.sendto(forms.datagram(line), str(JOURNAL_SOCKET))
         except OSError:
             self._else(line)
-
-
-def _nowhere(line: Line) -> None:
-    pass

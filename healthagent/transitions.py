@@ -1,6 +1,6 @@
 """What has changed from one publication to the next, as events with the values that made it so."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from healthagent.decide import reports
 from healthagent.events import Event, Kind, Level, Value, spoken
@@ -13,11 +13,8 @@ __all__ = ["transitions"]
 WELL = (State.SYNCED, State.PRIMARY, State.REPLICA, State.STANDALONE)
 
 
-def transitions(before: Publication, after: Publication, *, dry_run: Collection[str] = ()) -> list[Event]:
-    """The new state first, then every role with another verdict; a weight alone is none, nor is what a request asked.
-
-    `dry_run`: names of roles that are computed and not served.
-    """
+def transitions(before: Publication, after: Publication) -> list[Event]:
+    """The new state first, then every role with another verdict: not another weight, nor what a request has asked."""
     events = []
     if before.state is not after.state or (before.snapshot is None and after.snapshot is not None):
         events.append(_of_state(before.state, after))
@@ -27,12 +24,12 @@ def transitions(before: Publication, after: Publication, *, dry_run: Collection[
         old = before.verdicts.get(key)
         if old is None or old.status is not verdict.status:
             was = old.status.value if old is not None else "new"
-            events.append(_of_role(was, verdict, after, dry_run=key in dry_run))
+            events.append(_of_role(was, verdict, after))
     return events
 
 
 def _of_state(old: State, after: Publication) -> Event:
-    state, seen = after.state, {} if after.snapshot is None else dict(_seen(after.snapshot))
+    state, seen = after.state, {} if after.snapshot is None else dict(_seen(after.snapshot, galera=after.trail.galera))
     shown = ", ".join(spoken(value) if name == "error" else f"{name} {spoken(value)}" for name, value in seen.items())
     return Event(
         kind=Kind.STATE_CHANGE,
@@ -42,10 +39,9 @@ def _of_state(old: State, after: Publication) -> Event:
     )
 
 
-def _of_role(old: str, verdict: Verdict, after: Publication, *, dry_run: bool) -> Event:
+def _of_role(old: str, verdict: Verdict, after: Publication) -> Event:
     reasons = tuple(reason.word for reason in verdict.reasons)
     causes = _causes(verdict, after)
-    shown = ", ".join(_shown(report) for report in causes)
     said = f"role {verdict.role} {old} -> {verdict.status} weight={verdict.weight} reasons={spoken(reasons) or 'none'}"
     fields: dict[str, Value] = {
         "role": verdict.role,
@@ -56,16 +52,19 @@ def _of_role(old: str, verdict: Verdict, after: Publication, *, dry_run: bool) -
         "reasons": reasons,
         "gates": tuple(report.gate.value for report in causes),
     }
+    dry_run = getattr(verdict, "dry_run", False)  # computed and told, not served
     if dry_run:
         said += " dry_run=yes"
         fields["dry_run"] = True
+    if causes:
+        said += f": {', '.join(_shown(report) for report in causes)}"
     for report in causes:
         fields[f"gate_{report.gate}"] = report.finding.value
         fields[f"gate_{report.gate}_limit"] = report.finding.limit
     return Event(
         kind=Kind.ROLE_CHANGE,
-        level=Level.WARNING if verdict.status is Status.DOWN else Level.INFO,
-        says=said + (f": {shown}" if shown else ""),
+        level=Level.WARNING if verdict.status is Status.DOWN and not dry_run else Level.INFO,
+        says=said,
         fields=fields,
     )
 
@@ -82,21 +81,22 @@ def _shown(report: GateReport) -> str:
     return shown if limit is None else f"{shown} (limit {spoken(limit)})"
 
 
-def _seen(snapshot: Snapshot) -> Iterator[tuple[str, Value]]:
-    """What the state was seen by; what is not known is left out."""
-    return ((name, value) for name, value in _carrying(snapshot) if value not in (None, ()))
+def _seen(snapshot: Snapshot, *, galera: bool | None) -> Iterator[tuple[str, Value]]:
+    """What the state was seen by; what is not known is left out. `galera`: what the node is taken for."""
+    return ((name, value) for name, value in _carrying(snapshot, galera) if value not in (None, ()))
 
 
-def _carrying(snapshot: Snapshot) -> Iterator[tuple[str, Value]]:
+def _carrying(snapshot: Snapshot, is_galera: bool | None) -> Iterator[tuple[str, Value]]:
     transfers = snapshot.evidence.transfers or ()
     if snapshot.failure is not None:
         yield "failure", snapshot.failure.kind.value
         yield "code", snapshot.failure.code
         yield "error", snapshot.failure.message
-    elif snapshot.galera is not None:
+    elif is_galera and snapshot.galera is not None:  # every MariaDB that could be a node has these variables
         galera = snapshot.galera
         yield "local_state", galera.local_state
         yield "comment", galera.local_state_comment
+        yield "wsrep_on", galera.on
         yield "cluster_status", galera.cluster_status
         yield "cluster_size", galera.cluster_size
         yield "connected", galera.connected

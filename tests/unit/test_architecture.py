@@ -194,7 +194,7 @@ PURE: dict[str, set[str]] = {
     "healthcheck": {"re", "typing"},
     "events": {"collections", "dataclasses", "enum", "typing"},
     "transitions": {"collections"},
-    "forms": {"collections", "dataclasses", "datetime", "json", "re"},
+    "forms": {"collections", "dataclasses", "datetime", "json", "math", "re"},
     "folding": {"collections", "dataclasses", "typing"},
     "packets": {"collections", "dataclasses", "functools"},
     "rhythm": set(),
