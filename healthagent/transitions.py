@@ -77,6 +77,8 @@ def _causes(verdict: Verdict, publication: Publication) -> list[GateReport]:
 
 def _shown(report: GateReport) -> str:
     value, limit = report.finding.value, report.finding.limit
+    if isinstance(value, bool):  # of `writable` it is that of read_only: "writable yes" would be read wrongly
+        return report.gate.value if report.passed else f"{report.gate} failed"
     shown = report.gate.value if value is None else f"{report.gate} {spoken(value)}"
     return shown if limit is None else f"{shown} (limit {spoken(limit)})"
 
