@@ -11,7 +11,7 @@ from typing import NamedTuple
 from healthagent.events import Event, Kind
 from healthagent.forms import Line
 
-__all__ = ["FLOOD", "REPEATED", "Folding"]
+__all__ = ["FLOOD", "GROWTH", "REPEATED", "Folding"]
 
 
 class Rule(NamedTuple):

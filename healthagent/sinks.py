@@ -14,7 +14,7 @@ from pathlib import Path
 from healthagent import forms
 from healthagent.forms import Line
 
-__all__ = ["JOURNAL_SOCKET", "STDERR", "by_journal", "sink"]
+__all__ = ["FORMS", "JOURNAL_SOCKET", "STDERR", "by_journal", "sink"]
 
 JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
 STDERR = 2

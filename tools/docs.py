@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from healthagent.events import KIND_TEXT
 from healthagent.policy import Base
 from healthagent.reasons import GATE_TEXT, REASON_TEXT, STATE_TEXT, Gate, Reason, State
 from healthagent.schema import OWN_ONLY, ROLE_SETTINGS, SECTIONS, TOP_LEVEL, Setting, role_keys
@@ -41,12 +42,24 @@ def gates() -> str:
     return _table("| gate | asks | falls | setting | asked for |", rows)
 
 
-TABLES = {"gates": gates, "states": states, "reasons": reasons, "settings": settings, "roles": roles}
+def events() -> str:
+    rows = [
+        f"| `{kind}` | {text.levels} | {text.means} | {_words(text.fields)} | `{text.message_id}` |"
+        for kind, text in KIND_TEXT.items()
+    ]
+    return _table("| event | level | means | fields | MESSAGE_ID |", rows)
+
+
+TABLES = {"events": events, "gates": gates, "states": states, "reasons": reasons, "settings": settings, "roles": roles}
 
 
 def rendered(text: str) -> str:
     """The page with its tables as the code has them now."""
     return BLOCK.sub(lambda block: f"{block[1]}{TABLES[block[2]]()}{block[3]}", text)
+
+
+def _words(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "-"
 
 
 def _setting(path: str, setting: Setting) -> str:
