@@ -41,11 +41,11 @@ def configure(level: str, style: str) -> None:
 
 
 def close() -> None:
-    """Nothing is told any more; what was said is out, unless that takes longer than CLOSE_SECONDS."""
-    root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, Handler)]:
-        root.removeHandler(handler)
-        handler.close()
+    """Nothing is told any more; what was said is out, unless that takes longer than CLOSE_SECONDS.
+
+    Without any handler `logging` would write to standard error by itself, and wait.
+    """
+    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
 
 
 def _hold_standard_files() -> None:

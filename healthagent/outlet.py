@@ -57,7 +57,7 @@ class Outlet:
             self._thread.join(seconds)
 
     def _start(self) -> None:
-        if self._thread is not None:
+        if self._thread is not None and self._thread.is_alive():
             return
         thread = threading.Thread(target=self._run, name="log", daemon=True)
         with contextlib.suppress(RuntimeError):  # no thread to be had (TasksMax): the next line tries again

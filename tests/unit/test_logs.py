@@ -178,3 +178,18 @@ def test_form_and_level_can_change_at_any_time(capfd: pytest.CaptureFixture[str]
     logs.configure("info", "logfmt")
 
     assert [line["msg"] for line in logfmt.lines(said(capfd))] == [FALL.says, FALL.says]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_is_told_by_somebody(kind: Kind) -> None:
+    rooms = [path for path in Path(logs.__file__).parent.glob("*.py") if path.stem not in ("events", "folding")]
+    assert any(f"Kind.{kind.name}" in path.read_text("utf-8") for path in rooms)
+
+
+def test_what_a_library_says_at_the_very_end_is_not_written_by_python(capfd: pytest.CaptureFixture[str]) -> None:
+    """`logging` alone would write it to standard error, and wait for who reads that."""
+    logs.configure("info", "logfmt")
+    logs.close()
+    logging.getLogger("asyncio").error("Task exception was never retrieved")
+
+    assert capfd.readouterr().err == ""
