@@ -106,9 +106,9 @@ def _ended(said: str) -> bytes:
 
 
 def _known(event: Event) -> dict[str, Value]:
-    """JSON has no infinity, and None is not told."""
+    """What is not known, and a list of nothing, are not told; JSON has no infinity."""
     odd = (math.inf, -math.inf)
-    known = {name: value for name, value in event.fields.items() if value is not None}
+    known = {name: value for name, value in event.fields.items() if value not in (None, ())}
     return {name: str(value) if value in odd or value != value else value for name, value in known.items()}
 
 

@@ -11,6 +11,8 @@ from healthagent.reasons import State
 __all__ = ["transitions"]
 
 WELL = (State.SYNCED, State.PRIMARY, State.REPLICA, State.STANDALONE)
+# not worth a word in the sentence; the fields have them
+USUAL = {"wsrep_on": True, "connected": True, "ready": True, "desync": False, "reject_queries": "NONE"}
 
 
 def transitions(before: Publication, after: Publication) -> list[Event]:
@@ -30,7 +32,10 @@ def transitions(before: Publication, after: Publication) -> list[Event]:
 
 def _of_state(old: State, after: Publication) -> Event:
     state, seen = after.state, {} if after.snapshot is None else dict(_seen(after.snapshot, galera=after.trail.galera))
-    shown = ", ".join(spoken(value) if name == "error" else f"{name} {spoken(value)}" for name, value in seen.items())
+    unusual = {name: value for name, value in seen.items() if USUAL.get(name) != value}
+    shown = ", ".join(
+        spoken(value) if name == "error" else f"{name} {spoken(value)}" for name, value in unusual.items()
+    )
     return Event(
         kind=Kind.STATE_CHANGE,
         level=Level.INFO if state in WELL else Level.WARNING,

@@ -31,7 +31,7 @@ ONE_LINE = re.compile(rb"[^\x00-\x1f\x7f]*\n")
 
 
 def known(event: Event) -> dict[str, Value]:
-    return {name: value for name, value in event.fields.items() if value is not None}
+    return {name: value for name, value in event.fields.items() if value not in (None, ())}
 
 
 @given(EVENTS)
