@@ -32,10 +32,8 @@ def transitions(before: Publication, after: Publication) -> list[Event]:
 
 def _of_state(old: State, after: Publication) -> Event:
     state, seen = after.state, {} if after.snapshot is None else dict(_seen(after.snapshot, galera=after.trail.galera))
-    unusual = {name: value for name, value in seen.items() if USUAL.get(name) != value}
-    shown = ", ".join(
-        spoken(value) if name == "error" else f"{name} {spoken(value)}" for name, value in unusual.items()
-    )
+    told = ((name, spoken(value)) for name, value in seen.items() if USUAL.get(name) != value)
+    shown = ", ".join(said if name == "error" else f"{name} {said}" for name, said in told)
     return Event(
         kind=Kind.STATE_CHANGE,
         level=Level.INFO if state in WELL else Level.WARNING,
