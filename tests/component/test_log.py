@@ -8,12 +8,12 @@ import signal
 import subprocess
 import termios
 import time
-from pathlib import Path
 
 import pytest
 
 from healthagent.events import KIND_TEXT, MEANWHILE, Kind
 from healthagent.reasons import Gate
+from healthagent.sinks import JOURNAL_SOCKET
 from tests import logfmt
 from tests.component.test_service import Daemon, wait
 from tests.component.test_service import daemon as daemon
@@ -71,17 +71,19 @@ def test_every_field_is_in_the_list(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("form", ["json", "text", "journal"])
 def test_the_form_can_be_changed_by_a_reload(daemon: Daemon, form: str) -> None:
+    if form == "journal" and JOURNAL_SOCKET.exists():
+        pytest.skip("it would go to the journal of this machine")
     daemon.start()
     daemon.configure(more=f"log: {{format: {form}}}\n")
     daemon.signal(signal.SIGHUP)
-    wait(lambda: " reloaded: " in daemon.said() or form == "journal", "reloaded")
+    wait(lambda: " reloaded: " in daemon.said(), "reloaded")
     assert daemon.stop() == 0
     last = daemon.said().splitlines()[-1]
     if form == "json":
         assert json.loads(last)["event"] == "stopped"
     elif form == "text":
         assert " INFO stopped by SIGTERM" in last
-    elif not Path("/run/systemd/journal/socket").exists():
+    else:
         assert last.startswith("<6>event=stopped signal=SIGTERM ")
 
 

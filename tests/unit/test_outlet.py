@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 from healthagent.events import Event, Kind
 from healthagent.forms import Line
 from healthagent.outlet import Outlet
@@ -110,6 +112,21 @@ def test_one_that_can_never_be_written_makes_no_loop() -> None:
 
     assert [said for said in tries if said.startswith("line")] == ["line 0", "line 1", "line 2"]
     assert len(tries) <= 5
+
+
+def test_where_no_thread_is_to_be_had_the_next_line_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    reader = Reader()
+    outlet = Outlet(reader)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        outlet.put(line(0))
+    outlet.put(line(1))
+    outlet.close(10)
+
+    assert reader.read == ["line 0", "line 1"]
 
 
 def test_a_count_comes_by_itself_when_its_time_is_over() -> None:
