@@ -271,7 +271,7 @@ def main(arguments: Sequence[str]) -> int:
             failures.append(f"{soak.crowd.wrong_count} wrong answers")
         if not agent.alive or agent.pid != pid:
             failures.append("the agent has ended")
-        failures += [line for line in agent.log_lines() if "Traceback" in line or " CRITICAL " in line][:5]
+        failures += [line for line in agent.log_lines() if "Traceback" in line or "level=critical" in line][:5]
     print(*about([build.python]), "", markdown(report(soak, meter.samples, options.minutes, failures)), sep="\n")
     print(*(f"- {wrong}" for wrong in soak.crowd.wrongs), sep="\n")
     return 1 if failures else 0

@@ -138,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from healthagent import config, logs
+    from healthagent.events import Level
     from healthagent.service import Service, new_event_loop
 
     def load() -> "Config":
@@ -145,8 +146,16 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(Service(settings, load).run())
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(Service(settings, load).run())
+    except HealthagentError:
+        raise
+    except Exception as error:  # one line, like all that the log has
+        logs.fault("the daemon ends", error, Level.CRITICAL)
+        return DOWN
+    finally:
+        logs.close()
     return OK
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from healthagent import logs
 from healthagent.healthcheck import SERVER
 from healthagent.wire import ALLOW, HEAD_LIMIT, Connection
 
@@ -89,7 +90,7 @@ class Handler(web.RequestHandler):
             status, says = self.connection.refusal
         elif status >= 500:
             says = "internal error"
-            log.error("failed to answer %s", request.raw_path, exc_info=exc)
+            logs.fault(f"failed to answer {request.raw_path}", exc)
         headers = {"Cache-Control": "no-store", "Server": SERVER, **(ALLOW if status == 405 else {})}
         response = web.Response(status=status, text=f"{says}\n", headers=headers)
         response.force_close()

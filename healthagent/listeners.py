@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import grp
-import logging
 import os
 import resource
 import socket
@@ -16,14 +15,14 @@ from pathlib import Path
 from healthagent.agentcheck import AgentCheck
 from healthagent.config import AgentPort, Config, Control
 from healthagent.errors import StartError
+from healthagent.events import Event, Kind, Level
 from healthagent.handler import Server
 from healthagent.kinds import addresses_overlap, spoken_address
+from healthagent.logs import tell
 from healthagent.reception import HttpDesk, Reception, wait_for_requests
 from healthagent.wire import FILE_LIMIT, client_limit
 
 __all__ = ["Listeners", "raise_file_limit", "warn_of_few_files"]
-
-log = logging.getLogger("healthagent.listeners")
 
 DEFAULT_GROUP = "healthagent"
 # of net.core.somaxconn, by default; a check whose connection finds no place there comes a second too late
@@ -147,12 +146,9 @@ def warn_of_few_files() -> None:
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if files < ENOUGH_FILES:
         room = client_limit()
-        log.warning(
-            "only %d files may be open: room for %d clients over HTTP and %d over agent-check, then the oldest goes; "
-            "a higher hard limit (systemd: LimitNOFILE) makes room for more",
-            files,
-            room,
-            room // 2,
+        _warn(
+            f"only {files} files may be open: room for {room} clients over HTTP and {room // 2} over agent-check, then "
+            "the oldest goes; a higher hard limit (systemd: LimitNOFILE) makes room for more"
         )
 
 
@@ -199,7 +195,7 @@ def _control_socket(control: Control) -> socket.socket | None:
     except OSError as error:
         if control.required or not isinstance(error, PermissionError):
             raise StartError(f"control.socket: {path}: {error.strerror or error}") from error
-        log.warning("no control socket: %s: %s", path, error.strerror)
+        _warn(f"no control socket: {path}: {error.strerror}")
         return None
     return listener
 
@@ -243,7 +239,7 @@ def _chown(control: Control, group: int) -> None:
     except PermissionError as error:
         if control.group is not None:
             raise
-        log.warning("control.socket: %s stays in our own group: %s", control.socket, error.strerror)
+        _warn(f"control.socket: {control.socket} stays in our own group: {error.strerror}")
 
 
 def _inode(path: Path) -> int | None:
@@ -265,3 +261,7 @@ async def _close(place: Place, listener: Listener) -> None:
         with contextlib.suppress(OSError):
             place.unlink()
     await listener.close()
+
+
+def _warn(says: str) -> None:
+    tell(Event(kind=Kind.LISTENER, level=Level.WARNING, says=says))

@@ -1,41 +1,83 @@
-"""One line per event, on standard error; journald adds the time itself."""
+"""The log: whatever is told, by this program through `tell()` or by a library through `logging`, comes out here."""
 
-import json
 import logging
 import os
-import sys
-from datetime import UTC, datetime
+import traceback
 
-__all__ = ["configure"]
+from healthagent.events import Event, Kind, Level
+from healthagent.forms import Line
+from healthagent.outlet import Outlet
+from healthagent.sinks import STDERR, sink
 
-# sd-daemon(3): a line that starts with <N> has that syslog level
-JOURNAL_LEVELS = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+__all__ = ["CLOSE_SECONDS", "close", "configure", "fault", "tell"]
+
+log = logging.getLogger("healthagent")
+CLOSE_SECONDS = 0.5  # of the end of the process, for a log that nobody reads
+
+
+def tell(event: Event) -> None:
+    """One line in the log. Never waits, and may be called from any thread."""
+    log.log(event.level, "%s", event.says, extra={"event": event})
+
+
+def fault(says: str, error: BaseException | None, level: Level = Level.ERROR) -> None:
+    """A fault of this program, with its traceback in a field: it stays one line."""
+    trace = "".join(traceback.format_exception(error)) if error is not None else None
+    tell(Event(kind=Kind.FAULT, level=level, says=f"{says}: {error!r}", fields={"exception": trace}))
 
 
 def configure(level: str, style: str) -> None:
-    """`style` auto: for journald where it is our standard error (JOURNAL_STREAM), text elsewhere."""
-    journal = style == "auto" and "JOURNAL_STREAM" in os.environ
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Json() if style == "json" else Journal("%(message)s") if journal else Text())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    """Both may be changed at any time; what was said before goes out first. `style`: see sinks.sink()."""
+    _hold_standard_files()
+    root, write = logging.getLogger(), sink(style)
+    known = next((handler for handler in root.handlers if isinstance(handler, Handler)), None)
+    if known is None:
+        logging.basicConfig(handlers=[Handler(Outlet(write))], force=True)
+    else:
+        known.outlet.write = write
+    root.setLevel(level.upper())
     # what asyncio and aiohttp have to say about clients is theirs to debug
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
-class Text(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s.%(msecs)03d %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+def close() -> None:
+    """Nothing is told any more; what was said is out, unless that takes longer than CLOSE_SECONDS.
+
+    Without any handler `logging` would write to standard error by itself, and wait.
+    """
+    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
 
 
-class Journal(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return f"<{JOURNAL_LEVELS.get(record.levelno, 6)}>{super().format(record)}"
+def _hold_standard_files() -> None:
+    """One that was closed by who started us would be the number of a client's socket, and the log would go there.
+
+    libuv (uvloop) even aborts when it is to close such a file.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
-class Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        document = {"time": moment, "level": record.levelname.lower(), "message": record.getMessage()}
-        if record.exc_info:
-            document["exception"] = self.formatException(record.exc_info)
-        return json.dumps(document)
+class Handler(logging.Handler):
+    def __init__(self, outlet: Outlet) -> None:
+        super().__init__()
+        self.outlet = outlet
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = getattr(record, "event", None)
+        self.outlet.put(Line(event if isinstance(event, Event) else _foreign(record), record.created))
+
+    def close(self) -> None:
+        self.outlet.close(CLOSE_SECONDS)
+        super().close()
+
+
+def _foreign(record: logging.LogRecord) -> Event:
+    """What a library has to say."""
+    try:
+        says = record.getMessage()
+    except Exception:  # its arguments do not fit: that is no reason to lose it, or to print a traceback
+        says = str(record.msg)
+    exception = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
+    level = max((level for level in Level if level <= record.levelno), default=Level.DEBUG)
+    return Event(kind=Kind.OTHER, level=level, says=says, fields={"logger": record.name, "exception": exception})

@@ -2,25 +2,25 @@
 
 import asyncio
 import contextlib
-import logging
 import time
 from dataclasses import replace
 
 from healthagent import clock
 from healthagent.board import Board
 from healthagent.config import Config
+from healthagent.events import Event, Kind, Level
 from healthagent.facts import Snapshot
 from healthagent.judge import Memory, acknowledge, adapt, judge, starting
+from healthagent.logs import tell
 from healthagent.model import Publication
 from healthagent.pin import Keeper
 from healthagent.plan import Plan
 from healthagent.policy import Role
 from healthagent.probe import Probe
 from healthagent.rhythm import Rhythm
+from healthagent.transitions import transitions
 
 __all__ = ["Monitor"]
-
-log = logging.getLogger("healthagent.monitor")
 
 # between two looks before their time: a server that drops every connection at once must not make the loop spin
 SHORTEST_INTERVAL_SECONDS = 0.02
@@ -57,7 +57,7 @@ class Monitor:
             self._probe = Probe(config.login, timeout_seconds=config.timeout_seconds, watch=config.watch)
             self._memory = starting(config.policy, time.time(), self._memory.trail.pins)
         self._tell(self._memory)
-        _log_transitions(told, self._memory.publication)
+        _log(told, self._memory.publication)
         self._anew = True
         self.look_now()
 
@@ -84,7 +84,8 @@ class Monitor:
         """
         pins, acknowledged = acknowledge(self._memory, cluster=cluster)
         if acknowledged:
-            log.warning("acknowledged: %s", ", ".join(acknowledged))
+            says = f"acknowledged: {', '.join(acknowledged)}"
+            tell(Event(kind=Kind.ACKNOWLEDGED, level=Level.WARNING, says=says, fields={"reasons": acknowledged}))
             publication = replace(self._memory.publication, trail=replace(self._memory.trail, pins=pins))
             self._memory = replace(self._memory, publication=publication)
             self._keeper.keep(pins)
@@ -135,7 +136,7 @@ class Monitor:
         after = judge(self._memory, snapshot, time.time())
         self._keeper.keep(after.trail.pins)
         self._tell(after)
-        _log_transitions(before.publication, after.publication)
+        _log(before.publication, after.publication)
 
     def _tell(self, memory: Memory) -> None:
         self._memory = memory
@@ -167,16 +168,6 @@ class Monitor:
             self._early_at = clock.now()
 
 
-def _log_transitions(before: Publication, after: Publication) -> None:
-    if before.state is not after.state or before.snapshot is None:
-        failure = after.snapshot.failure if after.snapshot is not None else None
-        detail = f" ({failure.message})" if failure is not None else ""
-        log.info("state %s -> %s%s", before.state.word, after.state.word, detail)
-    for name, verdict in after.verdicts.items():
-        if name != verdict.role:  # somebody's question with parameters
-            continue
-        old = before.verdicts.get(name)
-        if old is None or old.status is not verdict.status:
-            reasons = ",".join(reason.word for reason in verdict.reasons) or "none"
-            was = old.status.value if old is not None else "new"
-            log.info("role %s %s -> %s weight=%d reasons=%s", name, was, verdict.status.value, verdict.weight, reasons)
+def _log(before: Publication, after: Publication) -> None:
+    for event in transitions(before, after):
+        tell(event)

@@ -6,7 +6,6 @@ like a healthy standalone server after a restart of the agent.
 
 import contextlib
 import json
-import logging
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -14,14 +13,14 @@ from typing import Any
 
 from healthagent import clock
 from healthagent.errand import Errand
+from healthagent.events import Event, Kind, Level
+from healthagent.logs import tell
 from healthagent.lookout import Lookout
 from healthagent.parse import uuid
 from healthagent.policy import Topology
 from healthagent.trail import Pins, Thaw
 
 __all__ = ["Keeper", "PinFile"]
-
-log = logging.getLogger("healthagent.pin")
 
 WRITE_SECONDS, RETRY_SECONDS = 5.0, 5.0
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -41,10 +40,10 @@ class PinFile:
         except FileNotFoundError:
             return Pins()
         except (OSError, ValueError) as error:
-            log.warning("%s cannot be read (%s): taking this for a Galera node", self._path, error)
+            _warn(f"{self._path} cannot be read ({error}): taking this for a Galera node")
             return Pins(galera=True)
         if not isinstance(document, dict):
-            log.warning("%s is not ours: taking this for a Galera node", self._path)
+            _warn(f"{self._path} is not ours: taking this for a Galera node")
             return Pins(galera=True)
         return Pins(
             galera=document.get("topology") == Topology.GALERA.value,
@@ -71,7 +70,7 @@ class PinFile:
             temporary.replace(self._path)
         except OSError as error:
             if not self._failed:
-                log.warning("cannot remember in %s what this node is: %s", self._path, error)
+                _warn(f"cannot remember in {self._path} what this node is: {error}")
             self._failed = True
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -88,6 +87,10 @@ def _thaw(found: Any) -> Thaw | None:
     if not isinstance(at, int | float) or not 0 <= at <= clock.now():
         return None
     return Thaw(at=float(at), conf_id=conf_id if isinstance(conf_id, int) else None)
+
+
+def _warn(says: str) -> None:
+    tell(Event(kind=Kind.STATE_DIR, level=Level.WARNING, says=says))
 
 
 def _boot_id() -> str | None:

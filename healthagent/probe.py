@@ -251,6 +251,8 @@ class Probe:
         finally:
             if not task.done():
                 self._abandon(task, session)
+            elif not task.cancelled():
+                task.exception()  # we are cancelled at this very moment: else the log would tell of it at the end
         raise UnansweredError(f"{self._login.where} did not answer in {self._timeout * 1000:.0f} ms")
 
     def _abandon(self, task: asyncio.Task[Any], session: Session) -> None:

@@ -6,18 +6,17 @@ work (docs/performance.md). Whoever is not answered like this gets a transport, 
 
 import asyncio
 import errno
-import logging
 import socket
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from healthagent.events import Event, Kind, Level
 from healthagent.handler import Server
+from healthagent.logs import tell
 from healthagent.wire import HEAD_LIMIT
 
 __all__ = ["LAST", "Farewell", "HttpDesk", "Reception", "Transports", "wait_for_requests"]
-
-log = logging.getLogger("healthagent.reception")
 
 # no file, no memory: clients wait in the backlog meanwhile
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -63,7 +62,8 @@ class Reception:
         loop.remove_reader(self._listener)
         self._resting = loop.call_later(REST_SECONDS, self.open)
         if not self._complained:
-            log.warning("clients have to wait: %s", error.strerror)
+            says = f"clients have to wait: {error.strerror}"
+            tell(Event(kind=Kind.LISTENER, level=Level.WARNING, says=says))
         self._complained = True
 
 

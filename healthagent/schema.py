@@ -196,7 +196,11 @@ SECTIONS: dict[str, dict[str, Setting]] = {
     },
     "log": {
         "level": Setting(one_of("debug", "info", "warning", "error"), "info", "what is logged"),
-        "format": Setting(one_of("auto", "text", "json"), "auto", "auto: text, without the time under journald"),
+        "format": Setting(
+            one_of("auto", "journal", "logfmt", "json", "text"),
+            "auto",
+            "auto: `journal` where standard error is journald's, `text` on a terminal, else `logfmt`",
+        ),
     },
 }
 TOP_LEVEL: dict[str, Setting] = {

@@ -2,16 +2,16 @@
 
 import asyncio
 import gc
-import logging
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from healthagent import __version__, logs
+from healthagent import __version__, clock, logs
 from healthagent.agentcheck import AgentCheck
 from healthagent.config import Config
 from healthagent.doorbell import Doorbell
 from healthagent.errors import ConfigError, HealthagentError, StartError
+from healthagent.events import Event, Kind, Level, Value
 from healthagent.listeners import Listeners, raise_file_limit, warn_of_few_files
 from healthagent.metrics import Metrics
 from healthagent.monitor import Monitor
@@ -21,8 +21,6 @@ from healthagent.tracker import Tracker
 from healthagent.web import Web
 
 __all__ = ["Service", "new_event_loop"]
-
-log = logging.getLogger("healthagent")
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -45,6 +43,8 @@ class Service:
         self._config = config
         self._load = load
         self._reload_errors: list[str] = []
+        self._asked_by = ""
+        self._started_at = clock.now()
 
     async def run(self) -> None:
         raise_file_limit()
@@ -72,7 +72,7 @@ class Service:
         stop, reload = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, self._stop_by, number, stop)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         try:
             await self._tracker.check(self._config.track_files)
@@ -86,7 +86,7 @@ class Service:
             gc.freeze()  # what is there now stays: to look through it again would hold up an answer for 10 ms
             warn_of_few_files()
             await self._watch(stop, reload)
-            log.info("stopped")
+            self._part()
         finally:
             self._tracker.close()
             await self._textfile.close()
@@ -124,15 +124,16 @@ class Service:
             await self._listeners.adopt(new)
         except (ConfigError, StartError) as error:
             self._reload_errors = error.lines() if isinstance(error, ConfigError) else [str(error)]
-            for line in self._reload_errors:
-                log.error("not reloaded: %s", line)
+            says = f"not reloaded: {'; '.join(self._reload_errors)}"
+            fields: dict[str, Value] = {"config": self._config.source, "errors": tuple(self._reload_errors)}
+            logs.tell(Event(kind=Kind.RELOAD_FAILED, level=Level.ERROR, says=says, fields=fields))
             if bell is not None:
                 bell.close()
             self._metrics.tally.reload_failed = True
             return
         self._doorbell.adopt(new.notify, bell)
         if new.state_dir != self._config.state_dir:
-            log.warning("state_dir: a new directory takes effect with the next start")
+            _warn("state_dir: a new directory takes effect with the next start")
         logs.configure(new.log_level, new.log_format)
         self._config, self._reload_errors = new, []
         self._web.adopt(new.policy.roles, drain_code=new.drain_code)
@@ -141,7 +142,7 @@ class Service:
         self._monitor.reconfigure(new)
         self._tracker.adopt(new.track_files, new.policy.max_age_seconds)
         await self._tell_metrics()
-        self._greet("reloaded")
+        self._greet(Kind.RELOADED)
 
     async def _tell_metrics(self) -> None:
         """A configuration is in use now."""
@@ -149,16 +150,29 @@ class Service:
         self._metrics.adopt(mysqld_names=self._config.mysqld_names)
         await self._textfile.adopt(self._config.textfile)
 
-    def _greet(self, word: str = "started") -> None:
-        listening = ", ".join(f"{host}:{port}" for host, port in self._config.listen)
-        for entry in self._config.agent_ports:
-            listening += f", {entry.host}:{entry.port} (agent-check, {entry.role or 'role by agent-send'})"
-        where = self._config.login.where
-        log.info(
-            "healthagent %s %s: %s, asks %s, listens on %s", __version__, word, self._config.source, where, listening
-        )
-        for warning in self._config.warnings:
-            log.warning("%s", warning)
+    def _greet(self, kind: Kind = Kind.STARTED) -> None:
+        config = self._config
+        listening = [f"{host}:{port}" for host, port in config.listen]
+        listening += [
+            f"{entry.host}:{entry.port} (agent-check, {entry.role or 'role by agent-send'})"
+            for entry in config.agent_ports
+        ]
+        where = str(config.login.where)
+        says = f"healthagent {__version__} {kind}: {config.source}, asks {where}, listens on {', '.join(listening)}"
+        fields: dict[str, Value] = {"version": __version__, "config": config.source, "server": where}
+        fields["listen"] = tuple(listening)
+        logs.tell(Event(kind=kind, says=says, fields=fields))
+        for warning in config.warnings:
+            _warn(warning)
+
+    def _stop_by(self, number: signal.Signals, stop: asyncio.Event) -> None:
+        self._asked_by = number.name
+        stop.set()
+
+    def _part(self) -> None:
+        uptime = round(clock.now() - self._started_at)
+        says = f"stopped by {self._asked_by} after {uptime} s"
+        logs.tell(Event(kind=Kind.STOPPED, says=says, fields={"signal": self._asked_by, "uptime_seconds": uptime}))
 
     def _about_config(self) -> Mapping[str, Any]:
         return {
@@ -166,3 +180,7 @@ class Service:
             "last_reload_success": not self._reload_errors,
             "errors": list(self._reload_errors),
         }
+
+
+def _warn(says: str) -> None:
+    logs.tell(Event(kind=Kind.CONFIG_WARNING, level=Level.WARNING, says=says))

@@ -7,7 +7,6 @@ its file; one that is killed leaves it, and node_exporter's node_textfile_mtime_
 
 import asyncio
 import contextlib
-import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,12 +15,13 @@ from pathlib import Path
 from healthagent.board import Board
 from healthagent.errand import Errand
 from healthagent.errors import StartError
+from healthagent.events import Event, Kind, Level
+from healthagent.logs import tell
 from healthagent.lookout import Lookout
 from healthagent.model import Verdict
 
 __all__ = ["CHANGED_SECONDS", "PACE_SECONDS", "Textfile"]
 
-log = logging.getLogger("healthagent.textfile")
 
 PACE_SECONDS, CHANGED_SECONDS = 15.0, 1.0  # from one writing to the next, and when a verdict has changed
 DEADLINE_SECONDS = 5.0
@@ -100,9 +100,10 @@ class Textfile:
         if trouble is None:
             trouble = f"{path.parent} has not answered for {DEADLINE_SECONDS:g} s"
         if trouble and not self._trouble:
-            log.error("%s: cannot be written: %s; tried again every %g s", path, trouble, PACE_SECONDS)
+            says = f"{path}: cannot be written: {trouble}; tried again every {PACE_SECONDS:g} s"
+            tell(Event(kind=Kind.FILE, level=Level.ERROR, says=says, fields={"file": str(path), "error": trouble}))
         elif self._trouble and not trouble:
-            log.info("%s: written again", path)
+            tell(Event(kind=Kind.FILE, says=f"{path}: written again", fields={"file": str(path)}))
         self._trouble = trouble
 
 

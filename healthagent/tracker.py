@@ -4,7 +4,6 @@ See trackwriter for why these are processes of their own, and what they do when 
 """
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -16,13 +15,13 @@ from pathlib import Path
 from healthagent import clock, trackwriter
 from healthagent.board import Board
 from healthagent.errors import StartError
+from healthagent.events import Event, Kind, Level
+from healthagent.logs import tell
 from healthagent.lookout import Lookout
 from healthagent.render import track_value
 from healthagent.trackfile import TrackFile
 
 __all__ = ["Tracker"]
-
-log = logging.getLogger("healthagent.tracker")
 
 LOOK_SECONDS = 2.0
 # A writer that ends as soon as it is started is started again at every publication, and told of once.
@@ -172,7 +171,7 @@ class Writer:
             self._lose()
             return
         level, _, says = told.partition(" ")
-        log.log(logging.ERROR if level == "ERROR" else logging.INFO, "%s", says)
+        tell(Event(kind=Kind.TRACK_FILE, level=Level.ERROR if level == "ERROR" else Level.INFO, says=says))
 
     def _lose(self) -> None:
         status = self._process.poll() if self._process is not None else None
@@ -181,7 +180,8 @@ class Writer:
 
     def _complain(self, says: str) -> None:
         if not self._broken:
-            log.error("the process that writes track files in %s %s; it is started again", self._directory, says)
+            said = f"the process that writes track files in {self._directory} {says}; it is started again"
+            tell(Event(kind=Kind.TRACK_FILE, level=Level.ERROR, says=said))
         self._broken = True
 
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from healthagent.events import KIND_TEXT
 from healthagent.families import FAMILIES, Family
 from healthagent.mysqld_names import MYSQLD_FAMILIES
 from healthagent.policy import Base
@@ -51,7 +52,15 @@ def mysqld_names() -> str:
     return _table("| metric | type | labels | meaning |", [_family(family) for family in MYSQLD_FAMILIES])
 
 
-TABLES = {"gates": gates, "states": states, "reasons": reasons, "settings": settings, "roles": roles}
+def events() -> str:
+    rows = [
+        f"| `{kind}` | {text.levels} | {text.means} | {_words(text.fields)} | `{text.message_id}` |"
+        for kind, text in KIND_TEXT.items()
+    ]
+    return _table("| event | level | means | fields | MESSAGE_ID |", rows)
+
+
+TABLES = {"events": events, "gates": gates, "states": states, "reasons": reasons, "settings": settings, "roles": roles}
 TABLES |= {"metrics": metrics, "mysqld_names": mysqld_names}
 
 
@@ -63,6 +72,10 @@ def rendered(text: str) -> str:
 def _family(family: Family) -> str:
     labels = ", ".join(f"`{label}`" for label in family.labels) or "-"
     return f"| `{family.name}` | {family.kind} | {labels} | {family.meaning} |"
+
+
+def _words(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "-"
 
 
 def _setting(path: str, setting: Setting) -> str:

@@ -255,7 +255,7 @@ def test_a_crowd_that_idles_and_dawdles_misses_nobody_a_check(daemon: Guarded, m
     assert with_them < before + 100
     assert after < with_them + 5
     assert "Traceback" not in daemon.said()
-    assert "WARNING" not in daemon.said()
+    assert "level=warning" not in daemon.said()
 
 
 def test_where_few_files_may_be_open_the_oldest_goes_and_checks_are_answered(daemon: Guarded) -> None:
@@ -265,9 +265,9 @@ def test_where_few_files_may_be_open_the_oldest_goes_and_checks_are_answered(dae
     checks.tell(f"{FEW_FILES} files and more idle connections than that")
     assert checks.wrong == []
     assert checks.in_time()
-    (line,) = [line for line in daemon.said().splitlines() if "WARNING" in line]
+    (line,) = [line for line in daemon.said().splitlines() if "level=warning" in line]
     assert f"only {FEW_FILES} files may be open: room for 80 clients over HTTP and 40 over agent-check" in line
-    assert "ERROR" not in daemon.said()
+    assert "level=error" not in daemon.said()
 
 
 def test_who_comes_behind_two_thousand_others_is_not_sent_away(daemon: Guarded, many_files: int) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests import logfmt
+
 
 def free_port() -> int:
     with socket.socket() as listener:
@@ -70,6 +72,10 @@ class Daemon:
 
     def said(self) -> str:
         return self.log.read_text()
+
+    def lines(self, event: str | None = None) -> list[logfmt.Fields]:
+        """What it said, of one kind or all, as fields."""
+        return [line for line in logfmt.lines(self.said()) if event in (None, line["event"])]
 
     def answers(self, port: int) -> bool:
         try:
@@ -183,7 +189,9 @@ def test_an_invalid_file_changes_nothing_and_is_told(daemon: Daemon, more: str) 
     assert not daemon.answers(other)
     (error,) = daemon.config()["errors"]
     assert error.startswith(f"{daemon.file}:")
-    assert f"not reloaded: {error}" in daemon.said()
+    wait(lambda: daemon.lines("reload_failed") != [], "the line, which a thread writes")
+    (line,) = daemon.lines("reload_failed")
+    assert (line["level"], line["msg"], line["errors"]) == ("error", f"not reloaded: {error}", error)
     assert "Traceback" not in daemon.said()
 
     daemon.configure()

@@ -62,7 +62,7 @@ def test_the_file_is_there_while_the_agent_runs_and_gone_when_it_stops(daemon: D
     assert path.stat().st_mode & 0o777 == 0o644
     assert daemon.stop() == 0
     assert list(path.parent.iterdir()) == []
-    assert "ERROR" not in daemon.said()
+    assert "level=error" not in daemon.said()
 
 
 def test_one_that_is_killed_leaves_its_file(daemon: Daemon, path: Path) -> None:

@@ -6,19 +6,24 @@ from pathlib import Path
 import pytest
 import yaml
 
-from healthagent import budget, config, rhythm, table
+from healthagent import budget, config, forms, rhythm, table
 from healthagent.agentcheck import LINE_LIMIT, LINE_SECONDS, LINGER_SECONDS
 from healthagent.balancers import FORGOTTEN_SECONDS, MOST, Opinion
 from healthagent.checking import DEADLINE_SECONDS
 from healthagent.doorbell import PAUSE_SECONDS
 from healthagent.errors import AskedWrongError
+from healthagent.events import KIND_TEXT, MEANWHILE, Kind
+from healthagent.folding import FLOOD, GROWTH, REPEATED
+from healthagent.logs import CLOSE_SECONDS
 from healthagent.measures import LABEL_CHARACTERS, MAX_CONNECTIONS
+from healthagent.outlet import ROOM
 from healthagent.policy import Base
 from healthagent.preface import BINARY_LIMIT
 from healthagent.reasons import Gate
 from healthagent.recipe_arguments import WITHIN
 from healthagent.schema import IGNORABLE, SECTIONS
 from healthagent.session import SWIFT_STATUS, SWIFT_VARIABLES
+from healthagent.sinks import FORMS
 from healthagent.textfile import CHANGED_SECONDS, PACE_SECONDS
 from healthagent.trackwriter import BEAT_SECONDS, GIVE_UP_SECONDS, RETRY_SECONDS
 from healthagent.web import ALIASES
@@ -166,3 +171,22 @@ def test_the_bell_of_the_example_is_the_one_of_its_page() -> None:
     assert 'notify: "127.0.0.1:9203"' in text
     assert "/dev/udp/127.0.0.1/9203;" in (examples / "healthagent-notify").read_text("utf-8")
     assert f"at most {1 / PAUSE_SECONDS:g} rings a second" in " ".join(text.split())
+
+
+def test_the_log_is_documented() -> None:
+    text = " ".join((DOCS / "logs.md").read_text("utf-8").split())
+    windows = [REPEATED.seconds, REPEATED.seconds * GROWTH, REPEATED.longest]
+    for said in (
+        "after {:g} s, {:g} s, and then every {:g} s".format(*windows),
+        f"at most {FLOOD.burst} lines a minute",
+        f"{ROOM} lines are kept",
+        f"they have {CLOSE_SECONDS:g} s to go out",
+        f"at most {forms.LINE_LIMIT} bytes",
+        f"journalctl MESSAGE_ID={KIND_TEXT[Kind.STATE_CHANGE].message_id}",
+        *(f"`{name}`" for name in MEANWHILE),
+    ):
+        assert said in text
+    assert FLOOD.seconds == FLOOD.longest == 60
+    for form in ("auto", *FORMS, "journal"):
+        assert f"| `{form}` |" in text
+        assert SECTIONS["log"]["format"].kind(form) == form
