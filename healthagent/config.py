@@ -63,6 +63,8 @@ class Config:
     agent_ports: tuple[AgentPort, ...]
     admin_words: bool
     track_files: tuple[TrackFile, ...]
+    mysqld_names: bool
+    textfile: Path | None
     control: Control
     peers: tuple[str, ...]
     state_dir: Path
@@ -121,6 +123,8 @@ def load(path: Path | None) -> Config:
         agent_ports=agent_ports,
         admin_words=settings["agent_check"]["admin_words"],
         track_files=track_files,
+        mysqld_names=settings["metrics"]["mysqld_names"],
+        textfile=settings["metrics"]["textfile"],
         control=Control(
             socket=Path(control["socket"]),
             mode=int(control["mode"], 8),
@@ -290,6 +294,7 @@ def shown(config: Config) -> dict[str, Any]:
             "admin_words": config.admin_words,
         },
         "keepalived": {key: item.say(settings["keepalived"][key]) for key, item in SECTIONS["keepalived"].items()},
+        "metrics": {key: item.say(settings["metrics"][key]) for key, item in SECTIONS["metrics"].items()},
         "control": {key: value for key, value in settings["control"].items() if value is not None},
         **{key: item.say(settings[key]) for key, item in TOP_LEVEL.items()},
         "log": settings["log"],

@@ -7,7 +7,7 @@ from healthagent.assess import reason_of
 from healthagent.model import Finding, GateReport, Outcome, Publication, Pulse, Status, Verdict
 from healthagent.reasons import Gate, Reason, State
 
-__all__ = ["decide", "expire", "reports", "speaks", "valid_until"]
+__all__ = ["decide", "expire", "passing", "reports", "speaks", "valid_until"]
 
 Reasons = tuple[Reason, ...]
 
@@ -87,6 +87,18 @@ def reports(publication: Publication, role: str) -> tuple[GateReport, ...]:
         )
         found.append(report)
     return tuple(found)
+
+
+def passing(publication: Publication, role: str) -> dict[Gate, bool]:
+    """Whether each gate that the role asks is passed, as reports() would say; nothing of those not seen yet."""
+    found: dict[Gate, bool] = {}
+    for index in publication.asked.get(role, ()):
+        pulse, gate = publication.pulses[index], publication.checks[index].gate
+        if pulse is not None:
+            found[gate] = found.get(gate, True) and pulse.effect is not Outcome.FAIL
+    if Gate.FRESH in found and publication.expired_wall is not None:
+        found[Gate.FRESH] = False
+    return found
 
 
 def expire(publication: Publication, max_age_seconds: float, now: float) -> Publication:

@@ -22,7 +22,7 @@ class Server(web.Server):
 
     `prepared`: the bytes of an answer and whether the connection goes on, for a request that is known. `clients`: those
     of all listeners, the oldest first. `posts`: the paths that take POST; `handler` says who may. `prefaces`: whether a
-    connection may begin with a PROXY preface.
+    connection may begin with a PROXY preface. `refused` hears the status of each answer that `handler` did not give.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Server(web.Server):
         posts: Collection[str] = (),
         *,
         prefaces: bool = True,
+        refused: Callable[[int], None] = lambda status: None,
     ) -> None:
         self._options: dict[str, Any] = {
             "access_log": None,
@@ -42,7 +43,7 @@ class Server(web.Server):
             "max_field_size": HEAD_LIMIT,
             "logger": log,
         }
-        self.clients, self.prefaces, self.prepared = clients, prefaces, prepared
+        self.clients, self.prefaces, self.prepared, self.refused = clients, prefaces, prepared, refused
         self.posts = frozenset(path.encode() for path in posts)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -73,7 +74,7 @@ class Handler(web.RequestHandler):
 
     def __init__(self, server: Server, connection: Connection, **options: Any) -> None:
         super().__init__(server, **options)
-        self.connection = connection
+        self.connection, self._refused = connection, server.refused
 
     def handle_error(
         self,
@@ -92,6 +93,7 @@ class Handler(web.RequestHandler):
         headers = {"Cache-Control": "no-store", "Server": SERVER, **(ALLOW if status == 405 else {})}
         response = web.Response(status=status, text=f"{says}\n", headers=headers)
         response.force_close()
+        self._refused(status)
         return response
 
     def log_exception(self, *args: Any, **kw: Any) -> None:

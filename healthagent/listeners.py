@@ -17,7 +17,7 @@ from healthagent.agentcheck import AgentCheck
 from healthagent.config import AgentPort, Config, Control
 from healthagent.errors import StartError
 from healthagent.handler import Server
-from healthagent.kinds import addresses_overlap
+from healthagent.kinds import addresses_overlap, spoken_address
 from healthagent.reception import HttpDesk, Reception, wait_for_requests
 from healthagent.wire import FILE_LIMIT, client_limit
 
@@ -51,11 +51,13 @@ class Listener:
 
 
 class Listeners:
-    """`make_server` makes what is behind each that speaks HTTP; it is told whether that is the control socket."""
+    """`make_server` makes what is behind each that speaks HTTP; it is told whether that is the control socket, and how
+    the listener is called.
+    """
 
     def __init__(
         self,
-        make_server: Callable[[bool], Server],
+        make_server: Callable[[bool, str], Server],
         agent_check: AgentCheck,
     ) -> None:
         self._make_server = make_server
@@ -96,14 +98,14 @@ class Listeners:
     def _start(self, listener: socket.socket, place: Place) -> Listener:
         try:
             if isinstance(place, AgentPort):
-                return _receive(listener, partial(self._agent_check.welcome, place.role))
+                return _receive(listener, partial(self._agent_check.welcome, place.role, _spoken(place)))
             return self._start_http(listener, place)
         except OSError as error:
             listener.close()
             raise StartError(f"cannot listen on {_spoken(place)}: {error.strerror}") from error
 
     def _start_http(self, listener: socket.socket, place: tuple[str, int] | Path) -> Listener:
-        server = self._make_server(isinstance(place, Path))
+        server = self._make_server(isinstance(place, Path), _spoken(place))
         desk = HttpDesk(server)
         reception = _receive(listener, desk.welcome)
 
@@ -179,7 +181,7 @@ def _address(place: tuple[str, int] | AgentPort) -> tuple[str, int]:
 
 
 def _spoken(place: Place) -> str:
-    return str(place) if isinstance(place, Path) else "{}:{}".format(*_address(place))
+    return str(place) if isinstance(place, Path) else spoken_address(*_address(place))
 
 
 def _control_socket(control: Control) -> socket.socket | None:

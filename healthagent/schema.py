@@ -39,6 +39,7 @@ from healthagent.kinds import (
     text,
     whole,
 )
+from healthagent.paths import prom_file
 from healthagent.places import CONTROL_SOCKET
 from healthagent.policy import Base, PrimaryLost, Role, Weights
 from healthagent.trackfile import spoken_track_files, track_files
@@ -177,6 +178,15 @@ SECTIONS: dict[str, dict[str, Setting]] = {
             (),
             "files for keepalived's `track_file`, each `{role, path, up, down}`: a number, `up` while the role is up",
             say=spoken_track_files,
+        ),
+    },
+    "metrics": {
+        "mysqld_names": Setting(boolean, False, "tell what is known by mysqld_exporter's names, too"),
+        "textfile": Setting(
+            prom_file,
+            None,
+            "also a file for node_exporter's textfile collector: `/var/lib/prometheus/node-exporter/healthagent.prom`",
+            say=lambda path: None if path is None else str(path),
         ),
     },
     "control": {

@@ -13,8 +13,10 @@ from healthagent.config import Config
 from healthagent.doorbell import Doorbell
 from healthagent.errors import ConfigError, HealthagentError, StartError
 from healthagent.listeners import Listeners, raise_file_limit, warn_of_few_files
+from healthagent.metrics import Metrics
 from healthagent.monitor import Monitor
 from healthagent.pin import Keeper, PinFile
+from healthagent.textfile import Textfile
 from healthagent.tracker import Tracker
 from healthagent.web import Web
 
@@ -47,19 +49,25 @@ class Service:
     async def run(self) -> None:
         raise_file_limit()
         self._monitor = Monitor(self._config, Keeper(PinFile(self._config.state_dir)))
+        self._metrics = Metrics(self._monitor.board)
         self._web = Web(
             self._monitor.board,
             self._config.policy.roles,
             self._about_config,
             self._monitor.ask,
             self._monitor.acknowledge,
+            self._metrics,
             drain_code=self._config.drain_code,
         )
         self._agent_check = AgentCheck(
-            self._monitor.board, self._config.policy.roles, admin_words=self._config.admin_words
+            self._monitor.board,
+            self._config.policy.roles,
+            self._metrics.tally,
+            admin_words=self._config.admin_words,
         )
         self._listeners = Listeners(self._web.server, self._agent_check)
         self._tracker = Tracker(self._monitor.board)
+        self._textfile = Textfile(self._monitor.board, self._metrics.text)
         self._doorbell = Doorbell(self._monitor.look_now)
         stop, reload = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -68,9 +76,11 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         try:
             await self._tracker.check(self._config.track_files)
+            await self._textfile.check(self._config.textfile)
             self._doorbell.adopt(self._config.notify, self._doorbell.prepare(self._config.notify))
             await self._listeners.adopt(self._config)
             self._tracker.adopt(self._config.track_files, self._config.policy.max_age_seconds)
+            await self._tell_metrics()
             self._greet()
             gc.collect()
             gc.freeze()  # what is there now stays: to look through it again would hold up an answer for 10 ms
@@ -79,6 +89,7 @@ class Service:
             log.info("stopped")
         finally:
             self._tracker.close()
+            await self._textfile.close()
             self._doorbell.close()
             await self._listeners.close()
             self._agent_check.close()
@@ -108,6 +119,7 @@ class Service:
         try:
             new = self._load()
             await self._tracker.check(new.track_files)
+            await self._textfile.check(new.textfile)
             bell = self._doorbell.prepare(new.notify)
             await self._listeners.adopt(new)
         except (ConfigError, StartError) as error:
@@ -116,6 +128,7 @@ class Service:
                 log.error("not reloaded: %s", line)
             if bell is not None:
                 bell.close()
+            self._metrics.tally.reload_failed = True
             return
         self._doorbell.adopt(new.notify, bell)
         if new.state_dir != self._config.state_dir:
@@ -127,7 +140,14 @@ class Service:
         self._tracker.hold()
         self._monitor.reconfigure(new)
         self._tracker.adopt(new.track_files, new.policy.max_age_seconds)
+        await self._tell_metrics()
         self._greet("reloaded")
+
+    async def _tell_metrics(self) -> None:
+        """A configuration is in use now."""
+        self._metrics.loaded()
+        self._metrics.adopt(mysqld_names=self._config.mysqld_names)
+        await self._textfile.adopt(self._config.textfile)
 
     def _greet(self, word: str = "started") -> None:
         listening = ", ".join(f"{host}:{port}" for host, port in self._config.listen)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from healthagent.kinds import absolute, shown, whole
+from healthagent.kinds import shown, whole
+from healthagent.paths import file_path
 
 __all__ = ["TrackFile", "spoken_track_files", "track_files"]
 
@@ -64,12 +65,9 @@ def _value(entry: dict[str, Any], key: str) -> int:
 
 def _path(value: Any) -> Path:
     try:
-        path = Path(absolute(value))
+        return file_path(value)
     except ValueError as error:
         raise ValueError(f"path {shown(value)}: {error}") from None
-    if not value.isprintable() or value.endswith("/") or ".." in path.parts or not path.name:
-        raise ValueError(f"path {shown(value)}: must name a file, printable and without `..`")
-    return path
 
 
 def spoken_track_files(files: tuple[TrackFile, ...]) -> list[dict[str, Any]]:

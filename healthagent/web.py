@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from healthagent.board import Board
 from healthagent.decide import reports
 from healthagent.handler import Server
 from healthagent.healthcheck import SERVER, message, recognise, wants_json
+from healthagent.metrics import Metrics
 from healthagent.model import Publication, Verdict
 from healthagent.policy import Role
 from healthagent.question import tightened
@@ -29,9 +30,10 @@ from healthagent.render import (
     state_document,
     why_document,
 )
+from healthagent.tally import CONTROL, Cell
 from healthagent.wire import Connection
 
-__all__ = ["ALIASES", "Web"]
+__all__ = ["ALIASES", "Shelf", "Web"]
 
 ALIASES: dict[str, str] = {
     "/": "any",
@@ -48,7 +50,7 @@ LIVENESS = {
     TEXT_TYPE: Answer(200, "OK", TEXT, b"OK liveness\n"),
     JSON_TYPE: document_answer({"role": "liveness", "verdict": "up"}),
 }
-ACK = "/ack"
+ACK, METRICS = "/ack", "/metrics"
 SEND_STATE = "X-Haproxy-Server-State"
 # a role that exists only where the configuration asks for it, and how it does
 OPT_IN = {"/stale-ok": "; /stale-ok exists with `roles: {stale-ok: {enabled: true}}`"}
@@ -58,6 +60,19 @@ PREPARED = 256  # balancers ask in the same words each time; who does not is ans
 
 class RefusedError(Exception):
     """A request that gets 400; the text names what is wrong with it."""
+
+
+@dataclass(slots=True)
+class Shelf:
+    """The answers of one listener that are ready, each with the cell that counts it: as bytes are made for a verdict
+    and a second, so are these.
+    """
+
+    listener: str
+    control: bool
+    publication: Publication | None = None
+    second: int = 0
+    ready: dict[bytes, tuple[tuple[bytes, bool], Cell]] = field(default_factory=dict)
 
 
 class Web:
@@ -70,11 +85,13 @@ class Web:
         about_config: Callable[[], Mapping[str, Any]],
         ask: Callable[[str, Role], Publication],
         acknowledge: Callable[[bool], tuple[str, ...]],
+        metrics: Metrics | None = None,
         *,
         drain_code: int = 503,
     ) -> None:
         """`ask`: what to tell with one more question. `acknowledge`: takes whether another cluster is meant too, and
-        returns the words of what it ended. `drain_code`: 503 or 404.
+        returns the words of what it ended. `metrics`: where checks are counted, too; its own without. `drain_code`:
+        503 or 404.
         """
         self._board = board
         self._acknowledge = acknowledge
@@ -82,69 +99,91 @@ class Web:
         self._ask = ask
         self._balancers = Balancers()
         self._clients: dict[Connection, None] = {}
+        self._metrics = metrics or Metrics(board)
+        self._cell = self._metrics.tally.cell
         self._rendered: Publication | None = None
-        self._prepared: dict[bytes, tuple[bytes, bool]] = {}
-        self._prepared_for: tuple[Publication | None, int] = (None, 0)
+        self._shelves: dict[str, Shelf] = {}
         self._documents: dict[str, Callable[[Mapping[str, str]], Answer]] = {"/state": self._state, "/why": self._why}
         self.adopt(roles, drain_code=drain_code)
 
     def adopt(self, roles: tuple[Role, ...], *, drain_code: int) -> None:
         """The roles that have a path from now on, and the status of one that is draining."""
         self._drain_code = drain_code
-        self._prepared_for = (None, 0)
+        for shelf in self._shelves.values():
+            shelf.publication = None
         self._answers: dict[str, tuple[Verdict, dict[str, Answer]]] = {}
         self._roles = {role.name: role for role in roles}
         self._paths = ALIASES | {f"/{name}": name for name in self._roles}
 
-    def server(self, control: bool = False) -> Server:
-        """The protocol factory for a listener; only from `control`, the Unix socket, changes are accepted."""
+    def server(self, control: bool = False, listener: str = "") -> Server:
+        """The protocol factory for a listener; only from `control`, the Unix socket, changes are accepted. `listener`:
+        as what its checks are counted.
+        """
+        name = CONTROL if control else listener
+        shelf = self._shelves.setdefault(name, Shelf(name, control))
         return Server(
-            partial(self.handle, control=control),
-            partial(self.prepared, control=control),
+            partial(self.handle, shelf=shelf),
+            partial(self.prepared, shelf=shelf),
             self._clients,
             posts=(ACK,),
             prefaces=not control,
+            refused=lambda status: self._count(shelf, "", status),
         )
 
-    def prepared(self, request: bytes, peer: str, *, control: bool) -> tuple[bytes, bool] | None:
+    def prepared(self, request: bytes, peer: str, *, shelf: Shelf) -> tuple[bytes, bool] | None:
         """The whole answer to a health check, and whether the connection goes on; None: handle() is to answer.
 
         `request`: all that the client has sent. The bytes are made once for each verdict and second (Date).
         """
         publication, second = self._board.current(), int(time.time())
-        known_publication, known_second = self._prepared_for
-        if publication is not known_publication or second != known_second:
-            self._prepared.clear()
-            self._prepared_for = (publication, second)
-        return self._prepared.get(request) or self._prepare(request, peer, control)
+        if publication is not shelf.publication or second != shelf.second:
+            shelf.ready.clear()
+            shelf.publication, shelf.second = publication, second
+        known = shelf.ready.get(request) or self._prepare(request, peer, shelf)
+        if known is None:
+            return None
+        answer, cell = known
+        cell[0] += 1
+        return answer
 
-    def _prepare(self, request: bytes, peer: str, control: bool) -> tuple[bytes, bool] | None:
-        publication, second = self._prepared_for
-        known = recognise(request)
+    def _prepare(self, request: bytes, peer: str, shelf: Shelf) -> tuple[tuple[bytes, bool], Cell] | None:
+        publication, known = shelf.publication, recognise(request)
         role = self._paths.get(known.form.target) if known is not None else None
         if known is None or role is None or publication is None:
             return None
         answer = self._role_answer(publication, role)[known.form.media]
-        ready = (message(answer, known.form, formatdate(second, usegmt=True)), known.form.stays)
+        date = formatdate(shelf.second, usegmt=True)
+        ready = (
+            (message(answer, known.form, date), known.form.stays),
+            self._cell(shelf.listener, role, str(answer.code)),
+        )
         if known.said is not None:  # to be heard each time
-            if not control:
+            if not shelf.control:
                 self._balancers.hear(peer, role, known.said, clock.now())
-        elif len(self._prepared) < PREPARED:
-            self._prepared[request] = ready
+        elif len(shelf.ready) < PREPARED:
+            shelf.ready[request] = ready
         return ready
 
-    async def handle(self, request: web.BaseRequest, *, control: bool) -> web.Response:
+    async def handle(self, request: web.BaseRequest, *, shelf: Shelf) -> web.Response:
         """One request; whatever it asks for that is not known is 400. (wire has seen to its method and its form.)"""
         media = JSON_TYPE if wants_json(request.headers.get("Accept", "")) else TEXT_TYPE
         path, said = request.raw_path.partition("?")[0], request.headers.get(SEND_STATE)
-        if said is not None and path in self._paths and not control:
+        if said is not None and path in self._paths and not shelf.control:
             self._balancers.hear(request.remote or "", self._paths[path], said, clock.now())
         try:
             if path == ACK:
-                return _respond(request, self._ack(request, media, control))
-            return _respond(request, self._answer(request.raw_path, media))
+                answer = self._ack(request, media, shelf.control)
+            elif path == METRICS:
+                answer = self._scrape(request)
+            else:
+                answer = self._answer(request.raw_path, media)
         except RefusedError as error:
-            return _respond(request, refusal("Bad Request", str(error), media))
+            answer = refusal("Bad Request", str(error), media)
+        self._count(shelf, self._paths.get(path, ""), answer.code)
+        return _respond(request, answer)
+
+    def _count(self, shelf: Shelf, role: str, code: int) -> None:
+        self._cell(shelf.listener, role, str(code))[0] += 1
 
     def _answer(self, target: str, media: str) -> Answer:
         path, _, query = target.partition("?")
@@ -169,8 +208,15 @@ class Web:
             if _format(parameters.get("format"), JSON_TYPE) != JSON_TYPE:
                 raise RefusedError(f"parameter 'format' is 'text'; {path} is JSON only")
             return self._documents[path](parameters)
-        others = f"/liveness, /state, /why?role=ROLE{OPT_IN.get(path, '')}"
+        others = f"/liveness, /state, /why?role=ROLE, {METRICS}{OPT_IN.get(path, '')}"
         raise RefusedError(f"unknown path {path!r}; roles: {', '.join(self._roles)}; others: {others}")
+
+    def _scrape(self, request: web.BaseRequest) -> Answer:
+        """Every metric, in the format that the Accept header asks for."""
+        if request.raw_path != METRICS:
+            raise RefusedError(f"{METRICS} takes no parameters; the format goes by the Accept header")
+        content_type, body = self._metrics.scrape(request.headers.get("Accept", ""))
+        return Answer(200, "OK", {"Cache-Control": "no-store", "Content-Type": content_type}, body)
 
     def _ack(self, request: web.BaseRequest, media: str, control: bool) -> Answer:
         """An administrator's word that what the agent holds against this node has been seen to."""

@@ -75,7 +75,7 @@ class Ports:
         """Opens the ports; what closes them again."""
         listeners = [socket.create_server(("127.0.0.1", 0), backlog=1024) for _ in range(3)]
         self.writer, self.reader, self.any_role = (listener.getsockname()[1] for listener in listeners)
-        welcomes = [partial(self.check.welcome, role) for role in ("writer", "reader", None)]
+        welcomes = [partial(self.check.welcome, role, f"port of {role}") for role in ("writer", "reader", None)]
         receptions = [Reception(*pair, batch=32) for pair in zip(listeners, welcomes, strict=True)]
         for reception in receptions:
             reception.open()
