@@ -29,6 +29,7 @@ from tests.examples.test_prometheus import (
     filled_in,
     metrics,
     panels,
+    rules,
 )
 from tests.integration.expect import measured, replicating, says, up_everywhere
 from tests.integration.test_galera_gates import in_background, write_rows
@@ -137,7 +138,10 @@ def prometheus(stage: Stage) -> Prometheus:
     return stage.prometheus
 
 
-Story = Callable[[Stage], float]
+@pytest.fixture(scope="module")
+def began() -> float:
+    """Seconds since the epoch."""
+    return time.time()
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +149,12 @@ def stories(stage: Stage) -> Iterator[dict[str, "Future[float]"]]:
     """They begin with the first test that asks for one."""
     with ThreadPoolExecutor() as pool:
         yield {name: pool.submit(timed, story, stage) for name, story in STORIES.items()}
+
+
+@pytest.fixture(scope="module")
+def done(stories: dict[str, "Future[float]"]) -> dict[str, float]:
+    """All stories have come to their end; how many seconds each took."""
+    return {name: story.result(STORY_SECONDS) for name, story in stories.items()}
 
 
 def timed(story: Callable[[Stage], None], stage: Stage) -> float:
@@ -269,7 +279,8 @@ def behind(pair: Pair, seconds: int) -> Iterator[None]:
     """A transaction that is so old, by the clock of the session that has made it, and that cannot be applied."""
     with pair.replica.client() as holder, pair.primary.client() as session:
         sql.execute(holder, "LOCK TABLES shop.orders WRITE")
-        sql.execute(session, f"SET SESSION timestamp = UNIX_TIMESTAMP() - {seconds}")
+        # By rows: a statement's event also says how long it took, from that clock to the real one.
+        sql.execute(session, f"SET SESSION binlog_format = ROW, timestamp = UNIX_TIMESTAMP() - {seconds}")
         sql.execute(session, "INSERT INTO shop.orders (client, seq) VALUES (31, 1)")
         yield
     pair.primary.execute("DELETE FROM shop.orders WHERE client = 31")
@@ -393,7 +404,7 @@ STORIES = {"galera": galera_story, "pair": pair_story, "single": single_story}
 # --- the tests -------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_fires_while_all_is_well(stage: Stage, prometheus: Prometheus) -> None:
+def test_nothing_fires_while_all_is_well(stage: Stage, prometheus: Prometheus, began: float) -> None:
     """Nor is anything about to."""
     for agents in stage.agents.values():
         for agent in agents[:1]:
@@ -408,3 +419,40 @@ def test_nothing_fires_while_all_is_well(stage: Stage, prometheus: Prometheus) -
 def test_each_condition_fires_and_ends(name: str, stories: dict[str, "Future[float]"]) -> None:
     took = stories[name].result(STORY_SECONDS)
     measured(f"Prometheus: the alerts of {name} fire and end within {took:.0f} s")
+
+
+def test_every_metric_that_is_asked_for_has_been_scraped(prometheus: Prometheus, done: dict[str, float]) -> None:
+    told = set(prometheus.ask("label/__name__/values"))
+    asked = {name for rule in rules() for name in metrics(rule["expr"])}
+    asked |= {name for _, expression in expressions() for name in metrics(expression)}
+    assert asked - told == set()
+
+
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
+def test_every_panel_shows_something(panel: dict[str, Any], stage: Stage, began: float, done: dict[str, float]) -> None:
+    """By the variables that are filled in as Grafana does it, over all of the time; where it repeats, for each role."""
+    chosen = ["any", "reader", "writer"] if panel.get("repeat") else ["(any|reader|writer)"]
+    for expression in (target["expr"] for target in panel["targets"]):
+        for role in chosen:
+            found: list[Any] = []
+            for cluster, instances in stage.targets.items():
+                asked = filled_in(expression, cluster=cluster, instances=instances, role=role, interval="15s")
+                times = {"start": began, "end": time.time(), "step": 2}
+                found += stage.prometheus.ask("query_range", query=asked, **times)["result"]
+            assert found, expression
+
+
+def test_every_variable_has_values(prometheus: Prometheus, done: dict[str, float]) -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            ((match, label),) = re.findall(r"^label_values\((.*), (\w+)\)$", variable["query"]["query"])
+            asked = filled_in(match, cluster="galera", instances=[], role="any", interval="15s")
+            assert prometheus.ask(f"label/{label}/values", **{"match[]": asked}), variable["name"]
+
+
+def test_a_prometheus_without_targets_says_so(stage: Stage, prometheus: Prometheus, done: dict[str, float]) -> None:
+    prometheus.reload(configuration({}))
+    prometheus.wait_firing("HealthagentNotScraped", severity="critical")
+    prometheus.reload(configuration(stage.targets))
+    prometheus.wait_clear("HealthagentNotScraped")

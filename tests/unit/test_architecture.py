@@ -118,6 +118,7 @@ DOORS: dict[str, set[str]] = {
     "recipe_haproxy": {"budget", "kinds", "nodes"},
     "recipe_keepalived": {"budget", "nodes", "trackfile"},
     "recipe_hetzner": {"budget", "nodes"},
+    "recipe_prometheus": {"budget", "kinds", "nodes"},
     "recipes": {
         "budget",
         "client",
@@ -131,6 +132,7 @@ DOORS: dict[str, set[str]] = {
         "recipe_haproxy",
         "recipe_hetzner",
         "recipe_keepalived",
+        "recipe_prometheus",
     },
     "recipe_arguments": {"kinds", "nodes", "recipes"},
     "cli": {
@@ -195,6 +197,7 @@ PURE: dict[str, set[str]] = {
     "recipe_haproxy": {"collections"},
     "recipe_keepalived": {"collections", "dataclasses", "pathlib"},
     "recipe_hetzner": {"collections"},
+    "recipe_prometheus": {"collections"},
 }
 # each library has one way in
 LIBRARIES = {
