@@ -136,6 +136,7 @@ class Galera:
     recv_queue_lower: int | None = None  # the flow-control limits as they are now, see parse.flow_control_limits
     recv_queue_upper: int | None = None
     flow_control_sent: int | None = None
+    flow_control_paused: float | None = None  # part of the time since FLUSH STATUS; Flow.paused is that of now
     flow_control_paused_ns: int | None = None
     last_committed: int | None = None
     open_transactions: int | None = None

@@ -35,6 +35,19 @@ BOUNDS = (*(f"{bound:g}" for bound in BUCKETS), "+Inf")
 VERSION = re.compile(r"version=(?:0\.0\.[14]|1\.0\.0)")
 
 
+class _Part:
+    """Some families to encode by themselves."""
+
+    def __init__(self, *metrics: Metric) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+NOTHING = _Part()  # what an encoder puts behind all
+
+
 class Metrics:
     """Answers scrapes; `tally` is where everybody counts."""
 
@@ -60,13 +73,11 @@ class Metrics:
     def scrape(self, accept: str) -> tuple[str, bytes]:
         """(Content-Type, body): OpenMetrics where the Accept header asks for it, else the text format."""
         encode, content_type = choose_encoder(understood(accept))
-        known = self._encoded.setdefault(content_type, {})
-        body = b"".join(_encoded(metric, encode, known) for metric in self._whole.collect())
-        return content_type, body + encode(CollectorRegistry())
+        return content_type, self._text(self._whole, encode, content_type)
 
     def text(self) -> bytes:
         """The text format without process_*, which beside node_exporter's own would be about another process."""
-        return generate_latest(self._alone)
+        return self._text(self._alone, generate_latest, "")
 
     def collect(self) -> Iterator[Metric]:
         """For prometheus_client. Nothing of it is kept, no `_created` is told."""
@@ -77,6 +88,11 @@ class Metrics:
         for family, samples in chain(found, more):
             yield _metric(family, samples)
         yield self._durations()
+
+    def _text(self, registry: CollectorRegistry, encode: Callable[[_Part], bytes], key: str) -> bytes:
+        """`key`: of texts that this encoder has made before."""
+        known = self._encoded.setdefault(key, {})
+        return b"".join([*(_encoded(metric, encode, known) for metric in registry.collect()), encode(NOTHING)])
 
     def _follow(self) -> None:
         self.tally.follow(self._board.current())
@@ -98,21 +114,11 @@ def _has_known_version(entry: str) -> bool:
     return all(VERSION.fullmatch(version) for version in versions)
 
 
-class _One:
-    """A single family to encode."""
-
-    def __init__(self, metric: Metric) -> None:
-        self._metric = metric
-
-    def collect(self) -> Iterable[Metric]:
-        return (self._metric,)
-
-
-def _encoded(metric: Metric, encode: Callable[[_One], bytes], known: dict[str, tuple[list[Sample], bytes]]) -> bytes:
+def _encoded(metric: Metric, encode: Callable[[_Part], bytes], known: dict[str, tuple[list[Sample], bytes]]) -> bytes:
     """The text of one family, as it was if nothing has changed: to encode all takes 5 ms that others would wait for."""
     found = known.get(metric.name)
     if found is None or found[0] != metric.samples:
-        found = known[metric.name] = (metric.samples, encode(_One(metric)).removesuffix(EOF))
+        found = known[metric.name] = (metric.samples, encode(_Part(metric)).removesuffix(EOF))
     return found[1]
 
 

@@ -20,6 +20,7 @@ GALERA_STATUS = {
     "wsrep_cluster_status": "cluster_status",
     "wsrep_connected": "connected",
     "wsrep_desync_count": "desync_count",
+    "wsrep_flow_control_paused": "flow_control_paused",
     "wsrep_flow_control_paused_ns": "flow_control_paused_ns",
     "wsrep_flow_control_sent": "flow_control_sent",
     "wsrep_last_committed": "last_committed",

@@ -37,6 +37,7 @@ GALERA_STATUS = (
     "wsrep_desync_count",
     "wsrep_local_recv_queue",
     "wsrep_flow_control_sent",
+    "wsrep_flow_control_paused",
     "wsrep_flow_control_paused_ns",
     "wsrep_last_committed",
     "wsrep_open_transactions",
@@ -126,6 +127,7 @@ def galera(rows: Row) -> Galera | None:
         recv_queue_lower=lower,
         recv_queue_upper=upper,
         flow_control_sent=count(rows.get("wsrep_flow_control_sent")),
+        flow_control_paused=part(rows.get("wsrep_flow_control_paused")),
         flow_control_paused_ns=count(rows.get("wsrep_flow_control_paused_ns")),
         last_committed=count(rows.get("wsrep_last_committed")),
         open_transactions=count(rows.get("wsrep_open_transactions")),
@@ -225,6 +227,16 @@ def seconds(value: object) -> float | None:
     """A number that is not negative, such as `0.500`."""
     word = text(value) or ""
     return float(word) if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", word, re.ASCII) else None
+
+
+def part(value: object) -> float | None:
+    """A number from 0 to 1, such as `0.0766252` or, recorded on 10.11, `5.43971e-05`."""
+    word = text(value) or ""
+    return (
+        float(word)
+        if re.fullmatch(r"0(\.\d{1,12})?|1(\.0{1,12})?|[1-9](\.\d{1,12})?e-\d{1,2}", word, re.ASCII)
+        else None
+    )
 
 
 def text(value: object) -> str | None:

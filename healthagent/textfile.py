@@ -93,10 +93,10 @@ class Textfile:
         self._verdicts = verdicts
         if self._errand.due(CHANGED_SECONDS if self._changed else PACE_SECONDS):
             self._changed = False
-            self._errand.run(self._write(self._path, self._render()))
+            self._errand.run(self._write(self._path))
 
-    async def _write(self, path: Path, text: bytes) -> None:
-        trouble = await self._lookout.look(partial(_replace, path, text))
+    async def _write(self, path: Path) -> None:
+        trouble = await self._lookout.look(partial(_replace, path, self._render()))
         if trouble is None:
             trouble = f"{path.parent} has not answered for {DEADLINE_SECONDS:g} s"
         if trouble and not self._trouble:

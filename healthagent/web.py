@@ -33,7 +33,7 @@ from healthagent.render import (
 from healthagent.tally import CONTROL, Cell
 from healthagent.wire import Connection
 
-__all__ = ["ALIASES", "Shelf", "Web"]
+__all__ = ["ALIASES", "Web"]
 
 ALIASES: dict[str, str] = {
     "/": "any",
@@ -119,8 +119,7 @@ class Web:
         """The protocol factory for a listener; only from `control`, the Unix socket, changes are accepted. `listener`:
         as what its checks are counted.
         """
-        name = CONTROL if control else listener
-        shelf = self._shelves.setdefault(name, Shelf(name, control))
+        shelf = self.shelf(control, listener)
         return Server(
             partial(self.handle, shelf=shelf),
             partial(self.prepared, shelf=shelf),
@@ -129,6 +128,11 @@ class Web:
             prefaces=not control,
             refused=lambda status: self._count(shelf, "", status),
         )
+
+    def shelf(self, control: bool = False, listener: str = "") -> Shelf:
+        """That of a listener, the same one if it comes back."""
+        name = CONTROL if control else listener
+        return self._shelves.setdefault(name, Shelf(name, control))
 
     def prepared(self, request: bytes, peer: str, *, shelf: Shelf) -> tuple[bytes, bool] | None:
         """The whole answer to a health check, and whether the connection goes on; None: handle() is to answer.

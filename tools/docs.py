@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from healthagent.families import FAMILIES, Family
+from healthagent.mysqld_names import MYSQLD_FAMILIES
 from healthagent.policy import Base
 from healthagent.reasons import GATE_TEXT, REASON_TEXT, STATE_TEXT, Gate, Reason, State
 from healthagent.schema import OWN_ONLY, ROLE_SETTINGS, SECTIONS, TOP_LEVEL, Setting, role_keys
@@ -41,12 +43,26 @@ def gates() -> str:
     return _table("| gate | asks | falls | setting | asked for |", rows)
 
 
+def metrics() -> str:
+    return _table("| metric | type | labels | meaning |", [_family(family) for family in FAMILIES])
+
+
+def mysqld_names() -> str:
+    return _table("| metric | type | labels | meaning |", [_family(family) for family in MYSQLD_FAMILIES])
+
+
 TABLES = {"gates": gates, "states": states, "reasons": reasons, "settings": settings, "roles": roles}
+TABLES |= {"metrics": metrics, "mysqld_names": mysqld_names}
 
 
 def rendered(text: str) -> str:
     """The page with its tables as the code has them now."""
     return BLOCK.sub(lambda block: f"{block[1]}{TABLES[block[2]]()}{block[3]}", text)
+
+
+def _family(family: Family) -> str:
+    labels = ", ".join(f"`{label}`" for label in family.labels) or "-"
+    return f"| `{family.name}` | {family.kind} | {labels} | {family.meaning} |"
 
 
 def _setting(path: str, setting: Setting) -> str:

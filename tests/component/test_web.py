@@ -122,8 +122,8 @@ async def listening(application: Web, *, control: bool = False) -> AsyncIterator
 
 
 @asynccontextmanager
-async def received(application: Web, listener: socket.socket, *, control: bool) -> AsyncIterator[None]:
-    server = application.server(control)
+async def received(application: Web, listener: socket.socket, *, control: bool, name: str = "") -> AsyncIterator[None]:
+    server = application.server(control, name)
     desk = HttpDesk(server)
     accepting = Reception(listener, desk.welcome, batch=32)
     accepting.open()

@@ -14,7 +14,7 @@ from healthagent.board import Board
 from healthagent.handler import Server
 from healthagent.healthcheck import recognise
 from healthagent.reception import HttpDesk, Reception, wait_for_requests
-from healthagent.web import ALIASES, Shelf, Web
+from healthagent.web import ALIASES, Web
 from tests.build import POLICY, ROLES, galera, healthy
 
 DATE = re.compile(rb"\r\nDate: \w{3}, \d{2} \w{3} \d{4} \d{2}:\d{2}:\d{2} GMT\r\n")
@@ -71,9 +71,7 @@ class Side:
             self.asked.append(request)
             return found
 
-        self._server = Server(
-            lambda request: web.handle(request, shelf=Shelf("", control=False)), prepared, {}, ("/ack",)
-        )
+        self._server = Server(lambda request: web.handle(request, shelf=web.shelf()), prepared, {}, ("/ack",))
         self._listener = socket.create_server(("127.0.0.1", 0))
         wait_for_requests(self._listener)
         desk = HttpDesk(self._server)

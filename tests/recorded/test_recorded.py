@@ -221,6 +221,8 @@ GALERA_FACTS = {
     "desync_count": "wsrep_desync_count",
     "reject_queries": "wsrep_reject_queries",
     "recv_queue": "wsrep_local_recv_queue",
+    "flow_control_sent": "wsrep_flow_control_sent",
+    "flow_control_paused": "wsrep_flow_control_paused",
     "last_committed": "wsrep_last_committed",
     "evs_state": "wsrep_evs_state",
 }

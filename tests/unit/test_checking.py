@@ -246,6 +246,7 @@ def test_the_default_socket_is_that_of_the_schema() -> None:
 
 def test_it_loads_next_to_nothing() -> None:
     heavy = {"argparse", "asyncio", "dataclasses", "http", "json", "pathlib", "yaml", "socket", "healthagent.schema"}
+    heavy |= {"prometheus_client", "prometheus_client.registry"}
     check = (
         "sys.argv = ['healthagent', 'check', 'any', '--socket', '/nowhere/c.sock'];"
         "from healthagent.__main__ import main; main();"

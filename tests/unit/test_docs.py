@@ -12,12 +12,14 @@ from healthagent.balancers import FORGOTTEN_SECONDS, MOST, Opinion
 from healthagent.checking import DEADLINE_SECONDS
 from healthagent.doorbell import PAUSE_SECONDS
 from healthagent.errors import AskedWrongError
+from healthagent.measures import LABEL_CHARACTERS, MAX_CONNECTIONS
 from healthagent.policy import Base
 from healthagent.preface import BINARY_LIMIT
 from healthagent.reasons import Gate
 from healthagent.recipe_arguments import WITHIN
 from healthagent.schema import IGNORABLE, SECTIONS
 from healthagent.session import SWIFT_STATUS, SWIFT_VARIABLES
+from healthagent.textfile import CHANGED_SECONDS, PACE_SECONDS
 from healthagent.trackwriter import BEAT_SECONDS, GIVE_UP_SECONDS, RETRY_SECONDS
 from healthagent.web import ALIASES
 from tests.component.probers import PROBERS
@@ -33,7 +35,9 @@ def test_tables_are_those_of_the_code(page: Path) -> None:
     assert text == rendered(text), "run `python -m tools.docs`"
 
 
-@pytest.mark.parametrize("path", [*ALIASES, *(f"/{base}" for base in Base), "/replica", "/liveness", "/state", "/why"])
+@pytest.mark.parametrize(
+    "path", [*ALIASES, *(f"/{base}" for base in Base), "/replica", "/liveness", "/state", "/why", "/metrics"]
+)
 def test_every_path_is_documented(path: str) -> None:
     assert f"`{path}`" in (DOCS / "http.md").read_text("utf-8") or f"`{path}?role=ROLE`" in (
         DOCS / "http.md"
@@ -128,6 +132,18 @@ def test_the_limits_of_track_files_and_of_check_are_documented() -> None:
     ):
         assert said in text
     assert GIVE_UP_SECONDS == 3600
+
+
+def test_the_limits_of_metrics_are_documented() -> None:
+    """Every metric is in a table that is made from the code: test_tables_are_those_of_the_code."""
+    text = " ".join((DOCS / "metrics.md").read_text("utf-8").split())
+    assert CHANGED_SECONDS == 1.0
+    for said in (
+        f"the first {MAX_CONNECTIONS}, each cut at {LABEL_CHARACTERS} characters",
+        f"every {PACE_SECONDS:g} s, and when a verdict changes, at most once a second",
+        *("| `healthagent_up` | gauge |", "| `mysql_up` | gauge |"),
+    ):
+        assert said in text
 
 
 def test_what_is_looked_at_between_probes_is_documented() -> None:

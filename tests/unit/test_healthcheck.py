@@ -89,7 +89,7 @@ class Desk:
 
     def says(self, request: bytes = b"GET /writer HTTP/1.0\r\n\r\n") -> str | None:
         """The status line."""
-        ready = self.web.server().prepared(request, "")
+        ready = self.web.prepared(request, "", shelf=self.web.shelf())
         return None if ready is None else ready[0].partition(b"\r\n")[0].decode()
 
     def heard(self) -> list[str]:
@@ -116,10 +116,10 @@ def test_old_facts_never_serve() -> None:
 def test_what_haproxy_says_is_heard_each_time_wherever_the_same_bytes_came_before() -> None:
     desk = Desk()
     said = asks("X-Haproxy-Server-State: UP 1/2; name=b/n1; node=lb1; weight=1/3; scur=2/5; qcur=4")
-    assert desk.web.server(True).prepared(said, "") is not None
+    assert desk.web.prepared(said, "", shelf=desk.web.shelf(control=True)) is not None
     assert desk.heard() == []
     for peer in ("10.0.0.1", "10.0.0.2"):
-        assert desk.web.server().prepared(said, peer) is not None
+        assert desk.web.prepared(said, peer, shelf=desk.web.shelf()) is not None
     assert desk.heard() == ["10.0.0.1", "10.0.0.2"]
 
 
@@ -134,4 +134,4 @@ def test_who_asks_in_ever_new_words_fills_no_memory() -> None:
     desk = Desk()
     for number in range(3 * PREPARED):
         assert desk.says(asks(f"X-Request: {number}")) == "HTTP/1.1 200 OK"
-    assert len(desk.web._shelves[""].ready) <= PREPARED
+    assert len(desk.web.shelf().ready) <= PREPARED

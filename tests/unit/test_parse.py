@@ -47,6 +47,7 @@ def test_a_synced_member() -> None:
         recv_queue_lower=28,
         recv_queue_upper=28,
         flow_control_sent=0,
+        flow_control_paused=0.0,
         flow_control_paused_ns=0,
         open_transactions=0,
         incoming_addresses=("127.0.0.1:13311", "127.0.0.1:13312", "127.0.0.1:13313"),
@@ -218,3 +219,18 @@ def test_an_arbitrator_has_an_empty_address() -> None:
         "10.0.0.1:3306",
         "10.0.0.2:3306",
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("0", 0.0), ("0.0766252", 0.0766252), ("5.43971e-05", 5.43971e-05), ("1", 1.0), ("9e-07", 9e-07), ("1.0", 1.0)],
+)
+def test_a_part_of_the_time(value: str, expected: float) -> None:
+    assert parse.part(value) == expected
+
+
+@pytest.mark.parametrize(
+    "value", [None, "", "x", "-0.1", "1.5", "2", "nan", "inf", "1e400", "1e-400", "0,5", "0x1", True]
+)
+def test_what_is_no_part(value: object) -> None:
+    assert parse.part(value) is None

@@ -1,0 +1,292 @@
+"""`metrics.textfile` of `healthagent serve`: there while the agent runs, gone when it stops, never in anybody's way."""
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from healthagent import textfile
+from healthagent.board import Board
+from healthagent.errors import StartError
+from healthagent.textfile import Textfile
+from tests.build import POLICY, SYNCED, Agent, galera, healthy
+from tests.component.test_monitor import wait_until
+from tests.component.test_service import Daemon, wait
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    found = tmp_path / "collector" / "healthagent.prom"
+    found.parent.mkdir()
+    return found
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    found = Daemon(tmp_path)
+    yield found
+    if found.process is not None and found.process.poll() is None:
+        found.process.kill()
+        found.process.wait(10)
+
+
+def setting(path: Path) -> str:
+    return f"metrics: {{textfile: {path}}}\n"
+
+
+def series(path: Path) -> dict[str, float]:
+    """Of the metrics without labels."""
+    found = text_string_to_metric_families(path.read_text())
+    return {sample.name: sample.value for family in found for sample in family.samples if not sample.labels}
+
+
+def test_the_file_is_there_while_the_agent_runs_and_gone_when_it_stops(daemon: Daemon, path: Path) -> None:
+    daemon.configure(more=setting(path))
+    before = os.umask(0o077)
+    try:
+        daemon.start()
+    finally:
+        os.umask(before)
+    wait(lambda: path.exists() and series(path)["healthagent_state_code"] == 2, "the first verdict")
+    found = series(path)
+    assert (found["healthagent_up"], found["healthagent_config_last_reload_success"]) == (0, 1)
+    assert not [name for name in found if name.startswith("process_")], "node_exporter has its own"
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert daemon.stop() == 0
+    assert list(path.parent.iterdir()) == []
+    assert "ERROR" not in daemon.said()
+
+
+def test_one_that_is_killed_leaves_its_file(daemon: Daemon, path: Path) -> None:
+    """node_textfile_mtime_seconds tells then."""
+    daemon.configure(more=setting(path))
+    daemon.start()
+    wait(path.exists, "the file")
+    daemon.signal(signal.SIGKILL)
+    assert daemon.process is not None
+    daemon.process.wait(10)
+    assert path.exists()
+
+
+def test_a_reload_moves_it(daemon: Daemon, path: Path, tmp_path: Path) -> None:
+    other, nowhere = tmp_path / "other.prom", tmp_path / "no" / "x.prom"
+    daemon.configure(more=setting(path))
+    daemon.start()
+    wait(path.exists, "the file")
+    daemon.configure(more=setting(nowhere))
+    daemon.signal(signal.SIGHUP)
+    says = f"not reloaded: metrics.textfile: {nowhere}: there is no directory {nowhere.parent}"
+    wait(lambda: says in daemon.said(), "it is refused")
+    assert path.exists()
+    assert "healthagent_config_last_reload_success 0.0" in daemon.get("/metrics")[2]
+
+    daemon.configure(more=setting(other))
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: other.exists() and not path.exists(), "the new one")
+    assert "healthagent_config_last_reload_success 1.0" in daemon.get("/metrics")[2]
+    daemon.configure()
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: not other.exists(), "none any more")
+
+
+def test_checks_are_counted_over_a_reload_and_by_listener(daemon: Daemon) -> None:
+    daemon.configure(agent_check='listen: {"127.0.0.1:0": writer}'.replace(":0", f":{daemon.port + 1}"))
+    daemon.start()
+    wait(lambda: daemon.get("/any")[1] == "down", "the first sample")
+    before = counted(daemon, "any", "503")
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: "reloaded: " in daemon.said(), "reloaded")
+    daemon.get("/any")
+    daemon.by_control_socket(daemon.control)
+    assert counted(daemon, "any", "503") == before + 1
+    assert counted(daemon, "any", "503", listener="control") == 1
+
+
+def counted(daemon: Daemon, role: str, code: str, listener: str = "") -> float:
+    listener = listener or f"127.0.0.1:{daemon.port}"
+    wanted = {"listener": listener, "role": role, "code": code}
+    families = text_string_to_metric_families(daemon.get("/metrics")[2])
+    return sum(it.value for family in families for it in family.samples if it.labels == wanted)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("/tmp/x.txt", "'/tmp/x.txt': must end in .prom: node_exporter's textfile collector reads no other file"),
+        ("x.prom", "'x.prom': must be an absolute path"),
+        ("/tmp/../x.prom", "'/tmp/../x.prom': must name a file, printable and without `..`"),
+        ("/tmp/x.prom/", "'/tmp/x.prom/': must name a file, printable and without `..`"),
+        ("7", "7: must be an absolute path"),
+    ],
+)
+def test_a_path_that_cannot_be_meant_is_refused(daemon: Daemon, value: str, says: str) -> None:
+    daemon.configure(more=f"metrics: {{textfile: {value}}}\n")
+    done = daemon.run()
+    assert done.returncode == 2
+    assert f"metrics.textfile: {says}" in done.stderr
+
+
+def test_a_directory_that_cannot_be_written_is_a_clear_error_at_start(daemon: Daemon, path: Path) -> None:
+    path.parent.chmod(0o555)
+    daemon.configure(more=setting(path))
+    powerless = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+    done = subprocess.run([*powerless, *daemon.command], capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 1
+    assert f"metrics.textfile: {path}: this user may not write to {path.parent}" in done.stderr
+    path.parent.chmod(0o755)
+    path.mkdir()
+    assert f"{path}: is a directory" in daemon.run().stderr
+
+
+def holds(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+# --- by itself ------------------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """A textfile over a board; `texts` are what was rendered."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent, self.texts = agent, list[bytes]()
+        self.board = Board(agent.publication, POLICY.max_age_seconds, lambda: agent.now)
+        self.file = Textfile(self.board, self.render)
+
+    def render(self) -> bytes:
+        self.texts.append(f"text {len(self.texts) + 1}\n".encode())
+        return self.texts[-1]
+
+    def publish(self) -> None:
+        self.board.publish(self.agent.publication, POLICY.max_age_seconds)
+
+
+def test_a_change_is_written_at_once_and_the_rest_at_its_pace(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("healthagent.clock.now", lambda: now)
+
+    async def main() -> None:
+        nonlocal now
+        bench = Bench(healthy())
+        await bench.file.adopt(path)
+        await wait_until(lambda: path.exists() and not bench.file._errand.under_way)
+        for after, what, texts in (
+            (0.5, galera(read_only=1), 1),  # too soon
+            (0.6, galera(read_only=1), 2),
+            (14.0, galera(read_only=1), 2),
+            (1.1, galera(read_only=1), 3),
+            (2.0, galera(read_only=1, ready="OFF"), 4),
+        ):
+            now += after
+            bench.agent.sees(what)
+            bench.publish()
+            await wait_until(lambda: not bench.file._errand.under_way)
+            assert len(bench.texts) == texts
+        assert holds(path) == b"text 4\n"
+        await bench.file.close()
+        assert holds(path) is None
+
+    asyncio.run(main())
+
+
+def test_without_a_publication_it_is_written_all_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textfile, "CHANGED_SECONDS", 0.02)
+    monkeypatch.setattr(textfile, "PACE_SECONDS", 0.02)
+
+    async def main() -> None:
+        bench = Bench(healthy())
+        await bench.file.adopt(path)
+        await wait_until(lambda: len(bench.texts) > 3)
+        await bench.file.close()
+
+    asyncio.run(main())
+
+
+def test_a_directory_that_hangs_holds_up_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(textfile, "DEADLINE_SECONDS", 0.05)
+    monkeypatch.setattr(textfile, "LAST_SECONDS", 0.05)
+    monkeypatch.setattr(textfile, "CHANGED_SECONDS", 0.02)
+    monkeypatch.setattr(textfile, "PACE_SECONDS", 0.02)
+    goes_on, real = threading.Event(), textfile._replace
+
+    def hangs(path: Path, text: bytes) -> str:
+        goes_on.wait(10)
+        return real(path, text)
+
+    monkeypatch.setattr(textfile, "_replace", hangs)
+
+    async def main() -> None:
+        bench = Bench(healthy(SYNCED))
+        await bench.file.adopt(path)
+        try:
+            await wait_until(lambda: len(bench.texts) > 3)
+            assert threading.active_count() <= 3, "no second thread behind the first"
+            assert [record.getMessage() for record in caplog.records] == [
+                f"{path}: cannot be written: {path.parent} has not answered for 0.05 s; tried again every 0.02 s"
+            ]
+        finally:
+            goes_on.set()
+        with caplog.at_level(logging.INFO):
+            await wait_until(lambda: caplog.records[-1].getMessage() == f"{path}: written again")
+        await bench.file.close()
+
+    asyncio.run(main())
+
+
+def test_a_directory_that_is_gone_is_told_once_and_back_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(textfile, "CHANGED_SECONDS", 0.02)
+    monkeypatch.setattr(textfile, "PACE_SECONDS", 0.02)
+    caplog.set_level(logging.INFO)
+
+    async def main() -> None:
+        bench = Bench(healthy())
+        await bench.file.adopt(path)
+        await wait_until(path.exists)
+        path.parent.rename(path.parent.with_name("away"))
+        await wait_until(lambda: len(caplog.records) == 1)
+        written = len(bench.texts)
+        await wait_until(lambda: len(bench.texts) > written + 3)
+        path.parent.mkdir()
+        await wait_until(path.exists)
+        await bench.file.close()
+
+    asyncio.run(main())
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("ERROR", f"{path}: cannot be written: No such file or directory; tried again every 0.02 s"),
+        ("INFO", f"{path}: written again"),
+    ]
+
+
+def test_a_link_in_its_way_is_not_followed(path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("theirs")
+    path.with_name(f".{path.name}.new").symlink_to(target)
+    assert textfile._replace(path, b"ours\n") != ""
+    assert target.read_text() == "theirs"
+    assert textfile._replace(path, b"ours\n") == "", "what was in the way is gone"
+
+
+@pytest.mark.parametrize("made", [Path.mkdir, None])
+def test_what_is_checked(path: Path, made: Callable[[Path], None] | None) -> None:
+    async def main() -> None:
+        bench = Bench(healthy())
+        if made is None:
+            await bench.file.check(path)
+            await bench.file.check(None)
+        else:
+            made(path)
+            with pytest.raises(StartError, match="is a directory"):
+                await bench.file.check(path)
+
+    asyncio.run(main())
