@@ -1,4 +1,4 @@
-"""The command line of `config haproxy|keepalived|hetzner|prometheus`. What makes the files is loaded when one is asked for."""
+"""The command line of `config haproxy` and the like. What makes the files is loaded when one is asked for."""
 
 import argparse
 import re

@@ -77,12 +77,12 @@ class Prometheus(Process):
     def firing(self, **labels: str) -> list[Labels]:
         return [found for found, state in self.alerts(**labels) if state == "firing"]
 
-    def wait_firing(self, alert: str, timeout: float = 30, **labels: str) -> Labels:
+    def wait_firing(self, alert: str, timeout: float = 45, **labels: str) -> Labels:
         """Waits until an alert of that name and with these labels fires; its labels."""
         what = f"{alert} fires for {_spoken(labels)}"
         return self.wait_until(lambda: self.firing(alertname=alert, **labels), timeout, what)[0]
 
-    def wait_clear(self, alert: str, timeout: float = 30, **labels: str) -> None:
+    def wait_clear(self, alert: str, timeout: float = 45, **labels: str) -> None:
         """Waits until no alert of that name and with these labels fires."""
         what = f"{alert} ends for {_spoken(labels)}"
         self.wait_until(lambda: not self.firing(alertname=alert, **labels), timeout, what)

@@ -198,6 +198,27 @@ def test_variables_are_those_that_are_filled_in(title: str, expression: str) -> 
         assert r'instance=~"(10\\.0\\.0\\.1:9200|db)"' in whole
 
 
+@pytest.mark.parametrize("page", [EXAMPLES / "README.md", RUNBOOK], ids=lambda page: page.name)
+def test_pages_speak_of_alerts_that_there_are(page: Path) -> None:
+    names = {alert["alert"] for alert in alerts()}
+    assert set(re.findall(r"Healthagent[A-Z]\w+", page.read_text("utf-8"))) - names == set()
+
+
+def test_what_alertmanager_is_told() -> None:
+    """As far as YAML and names go: it groups, routes and inhibits by labels that the alerts have."""
+    block = (EXAMPLES / "README.md").read_text("utf-8").split("```yaml\n")[1].split("```")[0]
+    told = yaml.safe_load(block)
+    labels = {"alertname", "job", "cluster", "instance", "connection"}
+    assert set(told["route"]["group_by"]) < labels
+    for rule in told["inhibit_rules"]:
+        assert set(rule["equal"]) <= labels
+    matchers = [
+        matcher for rule in told["inhibit_rules"] for matcher in rule["source_matchers"] + rule["target_matchers"]
+    ]
+    matchers += [matcher for route in told["route"]["routes"] for matcher in route["matchers"]]
+    assert {re.split(r"[=!]", matcher)[0] for matcher in matchers} == {"severity", "alertname"}
+
+
 def test_the_readme_lists_them() -> None:
     text = (EXAMPLES / "README.md").read_text("utf-8")
     files = [path.name for path in EXAMPLES.iterdir() if path.name != "README.md"]

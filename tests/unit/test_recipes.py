@@ -1,4 +1,4 @@
-"""`config haproxy|keepalived|hetzner|prometheus`: where the nodes come from, what is refused, and what the files hold."""
+"""`config haproxy` and the like: where the nodes come from, what is refused, and what the files hold."""
 
 import re
 import shutil
