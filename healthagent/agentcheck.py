@@ -53,7 +53,10 @@ class AgentCheck:
         self._lines: dict[tuple[str, str], tuple[Verdict | None, bytes, Cell]] = {}
 
     def welcome(self, role: str | None, port: str, client: socket.socket, address: str) -> None:
-        """A client of a port with a role: the line, the end, and time to go. Without: it names the role."""
+        """A client of a port with a role: the line, the end, and time to go. Without: it names the role.
+
+        `port`: as what it is counted.
+        """
         if role is None:
             self._transports.take(client, partial(self.exchange, port))
             return

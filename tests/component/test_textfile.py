@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from healthagent.errors import StartError
 from healthagent.textfile import Textfile
 from tests.build import POLICY, SYNCED, Agent, galera, healthy
 from tests.component.test_monitor import wait_until
-from tests.component.test_service import Daemon, wait
+from tests.component.test_service import Daemon, free_port, wait
 
 
 @pytest.fixture
@@ -97,7 +98,8 @@ def test_a_reload_moves_it(daemon: Daemon, path: Path, tmp_path: Path) -> None:
 
 
 def test_checks_are_counted_over_a_reload_and_by_listener(daemon: Daemon) -> None:
-    daemon.configure(agent_check='listen: {"127.0.0.1:0": writer}'.replace(":0", f":{daemon.port + 1}"))
+    port = free_port()
+    daemon.configure(agent_check=f'listen: {{"127.0.0.1:{port}": writer}}')
     daemon.start()
     wait(lambda: daemon.get("/any")[1] == "down", "the first sample")
     before = counted(daemon, "any", "503")
@@ -107,6 +109,9 @@ def test_checks_are_counted_over_a_reload_and_by_listener(daemon: Daemon) -> Non
     daemon.by_control_socket(daemon.control)
     assert counted(daemon, "any", "503") == before + 1
     assert counted(daemon, "any", "503", listener="control") == 1
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        assert client.makefile().read() == "down #down\n"
+    assert counted(daemon, "writer", "down", listener=f"127.0.0.1:{port}") == 1
 
 
 def counted(daemon: Daemon, role: str, code: str, listener: str = "") -> float:
@@ -238,6 +243,24 @@ def test_a_directory_that_hangs_holds_up_nothing(
         with caplog.at_level(logging.INFO):
             await wait_until(lambda: caplog.records[-1].getMessage() == f"{path}: written again")
         await bench.file.close()
+
+    asyncio.run(main())
+
+
+def test_a_directory_that_hangs_does_not_hold_the_stop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textfile, "LAST_SECONDS", 0.05)
+    goes_on = threading.Event()
+    monkeypatch.setattr(textfile, "_replace", lambda path, text: str(goes_on.wait(20)))
+
+    async def main() -> None:
+        bench = Bench(healthy())
+        await bench.file.adopt(path)
+        assert bench.file._errand.under_way
+        try:
+            await asyncio.wait_for(bench.file.close(), 5)
+            assert not bench.file._errand.under_way
+        finally:
+            goes_on.set()
 
     asyncio.run(main())
 
