@@ -85,6 +85,12 @@ def test_the_rules_do_what_their_cases_say() -> None:
     assert "SUCCESS" in promtool("test", "rules", CASES)
 
 
+def test_the_series_of_the_cases_are_text() -> None:
+    """Without quotes YAML takes 0x60, sixty-one times nothing, for the number 96."""
+    series = [series for case in yaml.safe_load(CASES.read_text())["tests"] for series in case["input_series"]]
+    assert [one["series"] for one in series if not isinstance(one["values"], str)] == []
+
+
 def judged() -> Iterator[tuple[str, str, set[Alert]]]:
     """Of each case: its name, the alert that is looked at, and what is expected to fire."""
     for case in yaml.safe_load(CASES.read_text())["tests"]:
