@@ -17,9 +17,11 @@ __all__ = [
     "HetznerPlan",
     "KeepalivedPlan",
     "Part",
+    "PrometheusPlan",
     "haproxy",
     "hetzner",
     "keepalived",
+    "prometheus",
     "reached",
     "table",
 ]
@@ -84,6 +86,15 @@ class HetznerPlan:
     interval: int
     timeout: int
     retries: int
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrometheusPlan:
+    """Whole seconds: of `scrape_interval` and `evaluation_interval`, and of `scrape_timeout`."""
+
+    interval: int
+    timeout: int
     parts: tuple[Part, ...]
 
 
@@ -153,6 +164,21 @@ def hetzner(agent: Agent, within: float) -> HetznerPlan:
                     return HetznerPlan(interval=interval, timeout=timeout, retries=retries, parts=parts)
     takes, alone = 2.0 * HETZNER_LEAST, 2.0 * (HETZNER_LEAST + 1)
     raise _refusal(agent, within, takes, alone, "Hetzner (interval 3s, its shortest, timeout 1s, retries 1)")
+
+
+SCRAPE_LONGEST, SCRAPE_TIMEOUT = 15, 5  # s
+
+
+def prometheus(agent: Agent, within: float) -> PrometheusPlan:
+    """Scraped right before the change, and evaluated right before the next scrape has ended. A target that is silent
+    is down when the scrape's timeout has passed.
+    """
+    for interval in range(SCRAPE_LONGEST, 0, -1):
+        timeout = min(interval, SCRAPE_TIMEOUT)
+        says, silent = 2.0 * interval, 2.0 * interval + timeout
+        if max(agent.hung + says, silent) <= within + EPSILON:
+            return PrometheusPlan(interval=interval, timeout=timeout, parts=_parts(agent, says, silent))
+    raise _refusal(agent, within, 2.0, 3.0, "Prometheus (scrape_interval 1s, evaluation_interval 1s)")
 
 
 def reached(parts: tuple[Part, ...]) -> float:

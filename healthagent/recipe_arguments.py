@@ -1,4 +1,4 @@
-"""The command line of `config haproxy|keepalived|hetzner`. What makes the files is loaded when one is asked for."""
+"""The command line of `config haproxy` and the like. What makes the files is loaded when one is asked for."""
 
 import argparse
 import re
@@ -12,18 +12,20 @@ from healthagent.nodes import given
 __all__ = ["add_recipes"]
 
 T = TypeVar("T")
-WITHIN = {"haproxy": 3.0, "keepalived": 3.0, "hetzner": 15.0}
+WITHIN = {"haproxy": 3.0, "keepalived": 3.0, "hetzner": 15.0, "prometheus": 15.0}
 INTERFACE = r"[A-Za-z0-9._-]{1,15}"
+CLUSTER = r"[A-Za-z0-9._-]{1,63}"
 
 
 def add_recipes(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", parent: argparse.ArgumentParser
 ) -> None:
-    """Adds the three commands; `parent` has --config and --socket."""
+    """Adds the commands; `parent` has --config and --socket."""
     for name, meaning in (
         ("haproxy", "print a configuration for HAProxy: one writer with backups, and readers"),
         ("keepalived", "print a configuration for keepalived on this node: an address that follows the writer"),
         ("hetzner", "print hcloud commands for a Hetzner load balancer"),
+        ("prometheus", "print a configuration for Prometheus: the agents as targets of one job"),
     ):
         command = commands.add_parser(name, parents=[parent], help=meaning)
         command.add_argument(
@@ -44,6 +46,14 @@ def add_recipes(
         command.set_defaults(run=_run(name), asks=True)
         if name == "keepalived":
             _add_address(command)
+        elif name == "prometheus":
+            command.add_argument(
+                "--cluster",
+                type=_kind(_cluster),
+                default="mariadb",
+                metavar="NAME",
+                help="the label that tells this cluster from others; default: mariadb",
+            )
 
 
 def _add_address(command: argparse.ArgumentParser) -> None:
@@ -69,7 +79,12 @@ def _run(name: str) -> Callable[[argparse.Namespace], int]:
     def run(arguments: argparse.Namespace) -> int:
         from healthagent import recipes
 
-        commands = {"haproxy": recipes.haproxy, "keepalived": recipes.keepalived, "hetzner": recipes.hetzner}
+        commands = {
+            "haproxy": recipes.haproxy,
+            "keepalived": recipes.keepalived,
+            "hetzner": recipes.hetzner,
+            "prometheus": recipes.prometheus,
+        }
         return commands[name](arguments)
 
     return run
@@ -100,6 +115,12 @@ def _vip(text: str) -> str:
 def _interface(text: str) -> str:
     if not re.fullmatch(INTERFACE, text):
         raise ValueError("must be the name of a network interface, such as eth0")
+    return text
+
+
+def _cluster(text: str) -> str:
+    if not re.fullmatch(CLUSTER, text):
+        raise ValueError("must be a name of letters, digits, dots, dashes and underscores, such as shop")
     return text
 
 

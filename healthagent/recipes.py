@@ -1,4 +1,4 @@
-"""`config haproxy|keepalived|hetzner`: gathers the nodes and the settings, and prints what fits them.
+"""`config haproxy|keepalived|hetzner|prometheus`: gathers the nodes and the settings, and prints what fits them.
 
 The nodes come from --node, else from `peers` and this node, else from Galera's list: that of the running daemon, and
 where none answers, that of the server itself.
@@ -28,8 +28,9 @@ from healthagent.probe import Probe
 from healthagent.recipe_haproxy import haproxy_text
 from healthagent.recipe_hetzner import hetzner_text
 from healthagent.recipe_keepalived import TRACK, Address, keepalived_text
+from healthagent.recipe_prometheus import prometheus_text
 
-__all__ = ["haproxy", "hetzner", "keepalived"]
+__all__ = ["haproxy", "hetzner", "keepalived", "prometheus"]
 
 WRITTEN_BY = "Written by `healthagent config {command}`: print it anew when nodes or settings change."
 
@@ -86,6 +87,16 @@ def hetzner(arguments: argparse.Namespace) -> int:
     head = _head("hetzner", arguments.detect_within, plan.parts, agent, "Hetzner", source)
     one_writer = config.policy.topology in (Topology.ASYNC, Topology.STANDALONE)
     print(hetzner_text(found, plan, head, one_writer=one_writer), end="")
+    return 0
+
+
+def prometheus(arguments: argparse.Namespace) -> int:
+    """All agents as targets of one job, with the name of their cluster."""
+    config, agent = _settings(arguments)
+    plan = budget.prometheus(agent, arguments.detect_within)
+    found, source = _nodes(arguments, config)
+    head = _head("prometheus", arguments.detect_within, plan.parts, agent, "Prometheus", source)
+    print(prometheus_text(found, plan, head, cluster=arguments.cluster), end="")
     return 0
 
 

@@ -207,7 +207,7 @@ TOP_LEVEL: dict[str, Setting] = {
     "peers": Setting(
         peers,
         (),
-        "the agents of the other nodes, by URL: `http://10.0.0.12:9200`; for `config haproxy`, `keepalived`, `hetzner`",
+        "the agents of the other nodes, by URL: `http://10.0.0.12:9200`; for `config haproxy` and others",
         say=list,
     ),
     "state_dir": Setting(absolute, "/var/lib/healthagent", "remembers that this was once a Galera node"),

@@ -9,6 +9,7 @@ from lab.keepalived import Keepalived
 from lab.mariadb import MariaDB
 from lab.network import cut_off
 from lab.process import LabError, Process, lab_dir, wait_until
+from lab.prometheus import Prometheus
 from lab.replication import Pair
 from lab.writers import Writer, seconds_apart
 
@@ -26,6 +27,7 @@ __all__ = [
     "MariaDB",
     "Pair",
     "Process",
+    "Prometheus",
     "Writer",
     "cut_off",
     "lab_dir",

@@ -13,11 +13,17 @@ SLAVE_NET_TIMEOUT_SECONDS = 10
 
 
 class Pair(Closing):
-    """The primary on 127.0.0.1, the replica on 127.0.0.2 (read_only)."""
+    """The primary on 127.0.0.1, the replica on 127.0.0.2 (read_only), or on other addresses beside a cluster."""
 
-    def __init__(self, *, options: Mapping[str, Option] | None = None) -> None:
-        self.primary = MariaDB("primary", "127.0.0.1", options={**_options(1), **(options or {})})
-        self.replica = MariaDB("replica", "127.0.0.2", options={**_options(2), "read_only": 1, **(options or {})})
+    def __init__(
+        self,
+        *,
+        options: Mapping[str, Option] | None = None,
+        addresses: tuple[str, str] = ("127.0.0.1", "127.0.0.2"),
+    ) -> None:
+        primary, replica = addresses
+        self.primary = MariaDB("primary", primary, options={**_options(1), **(options or {})})
+        self.replica = MariaDB("replica", replica, options={**_options(2), "read_only": 1, **(options or {})})
 
     def start(self) -> Self:
         """Both up, both threads running, nothing to catch up with."""

@@ -34,6 +34,7 @@ SECONDS: Mapping[str, int] = {
     "keepalived": 130,
     "latches": 35,
     "lost_writes": 105,
+    "prometheus": 100,
     "recipes": 25,
     "replication": 40,
     "replication_gates": 75,

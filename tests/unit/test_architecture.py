@@ -141,6 +141,7 @@ DOORS: dict[str, set[str]] = {
     "recipe_haproxy": {"budget", "kinds", "nodes"},
     "recipe_keepalived": {"budget", "nodes", "trackfile"},
     "recipe_hetzner": {"budget", "nodes"},
+    "recipe_prometheus": {"budget", "kinds", "nodes"},
     "recipes": {
         "budget",
         "client",
@@ -154,6 +155,7 @@ DOORS: dict[str, set[str]] = {
         "recipe_haproxy",
         "recipe_hetzner",
         "recipe_keepalived",
+        "recipe_prometheus",
     },
     "recipe_arguments": {"kinds", "nodes", "recipes"},
     "cli": {
@@ -223,6 +225,7 @@ PURE: dict[str, set[str]] = {
     "recipe_haproxy": {"collections"},
     "recipe_keepalived": {"collections", "dataclasses", "pathlib"},
     "recipe_hetzner": {"collections"},
+    "recipe_prometheus": {"collections"},
 }
 # each library has one way in
 LIBRARIES = {

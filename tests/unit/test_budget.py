@@ -17,8 +17,8 @@ DEFAULT = Agent(interval_seconds=0.5, timeout_seconds=0.8)
 SETTINGS = st.floats(0.05, 0.5) | st.floats(0.05, 2) | st.floats(0.05, 60)
 AGENTS = st.builds(Agent, interval_seconds=SETTINGS, timeout_seconds=SETTINGS)
 WITHIN = st.floats(0.1, 2) | st.floats(2, 4) | st.floats(4, 30) | st.floats(0.1, 600)
-Plan = budget.HAProxyPlan | budget.KeepalivedPlan | budget.HetznerPlan
-PLANS: list[Callable[[Agent, float], Plan]] = [budget.haproxy, budget.keepalived, budget.hetzner]
+Plan = budget.HAProxyPlan | budget.KeepalivedPlan | budget.HetznerPlan | budget.PrometheusPlan
+PLANS: list[Callable[[Agent, float], Plan]] = [budget.haproxy, budget.keepalived, budget.hetzner, budget.prometheus]
 
 
 def together(parts: tuple[Part, ...]) -> dict[str, float]:
@@ -94,6 +94,17 @@ def test_hetzner_within_fifteen_seconds() -> None:
     }
 
 
+def test_prometheus_within_fifteen_seconds() -> None:
+    plan = budget.prometheus(DEFAULT, 15.0)
+    assert (plan.interval, plan.timeout) == (5, 5)
+    assert together(plan.parts) == {
+        "the server says so, or is gone": 12.2,
+        "the server hangs": 12.5,
+        "the agent, or its host, is silent": 15.0,
+    }
+    assert budget.prometheus(DEFAULT, 600.0).interval == 15, "what is over sooner than that is never seen"
+
+
 @pytest.mark.parametrize("plan", PLANS)
 @given(agent=AGENTS, within=WITHIN)
 def test_a_plan_keeps_what_was_asked_for(plan: Callable[[Agent, float], Plan], agent: Agent, within: float) -> None:
@@ -108,6 +119,8 @@ def test_a_plan_keeps_what_was_asked_for(plan: Callable[[Agent, float], Plan], a
     elif isinstance(found, budget.KeepalivedPlan):
         assert 0.1 <= found.advert <= 1
         assert found.fall in (2, 3)
+    elif isinstance(found, budget.PrometheusPlan):
+        assert 1 <= found.timeout <= found.interval <= 15
     else:
         assert 1 <= found.timeout <= found.interval
         assert (3 <= found.interval <= 60, 1 <= found.retries <= 5) == (True, True)
@@ -143,6 +156,8 @@ def test_a_refusal_tells_the_truth(plan: Callable[[Agent, float], Plan], agent: 
         (budget.haproxy, 0.5, ("No settings of the section probe would do",)),
         (budget.keepalived, 2.6, ("script interval 1, fall 2), whatever the agent does: it takes 2.7s at least",)),
         (budget.hetzner, 3.0, ("by Hetzner (interval 3s, its shortest, timeout 1s, retries 1)", "8s at least")),
+        (budget.prometheus, 4.0, ("the least is 4.5s", "Prometheus (scrape_interval 1s, evaluation_interval 1s) 2s")),
+        (budget.prometheus, 2.9, ("whatever the agent does: it takes 3s at least",)),
         (budget.hetzner, 8.2, ("the least is 8.5s", "A probe.timeout of 700ms would do")),
     ],
 )

@@ -80,8 +80,8 @@ def test_every_printed_configuration_is_documented(balancer: str) -> None:
     text = (DOCS / "other-balancers.md").read_text("utf-8")
     assert f"healthagent config {balancer}" in text
     assert f"`{balancer}`" in README or f"`config {balancer}`" in README
-    assert "(3s; for Hetzner 15s)" in text
-    assert WITHIN == {"haproxy": 3.0, "keepalived": 3.0, "hetzner": 15.0}
+    assert "(3s; for Hetzner and Prometheus 15s)" in text
+    assert WITHIN == {"haproxy": 3.0, "keepalived": 3.0, "hetzner": 15.0, "prometheus": 15.0}
 
 
 def test_every_balancer_whose_checks_are_tested_is_documented() -> None:

@@ -1,17 +1,20 @@
-"""`config haproxy|keepalived|hetzner`: where the nodes come from, what is refused, and what the files hold."""
+"""`config haproxy` and the like: where the nodes come from, what is refused, and what the files hold."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from healthagent import cli
 from tests.binaries import need
 from tests.examples.test_keepalived import mistakes
+from tests.examples.test_prometheus import RULES
 
 ADDRESS = ["--vip", "10.0.0.100/24", "--interface", "eth0"]
-COMMANDS = {"haproxy": [], "keepalived": [*ADDRESS, "--this", "n1"], "hetzner": []}
+COMMANDS = {"haproxy": [], "keepalived": [*ADDRESS, "--this", "n1"], "hetzner": [], "prometheus": []}
 BY_HAND = ["--node", "db1=10.0.0.11", "--node", "db2=10.0.0.12:3307"]
 PEERS = 'peers: ["http://10.0.0.12:9200", "http://10.0.0.13:9200"]\n'
 
@@ -249,6 +252,45 @@ def test_hetzner_warns_of_several_writers(topology: str, one_writer: bool, print
     assert ("# ATTENTION" not in text) is one_writer
 
 
+@pytest.mark.parametrize("within", ["4500ms", "15s", "10m"])
+@pytest.mark.parametrize("nodes", [BY_HAND, ["--node", "a=fd00::1", "--node", "b=fd00::2"], ["--node", "a=10.0.0.1"]])
+def test_prometheus_accepts_it(within: str, nodes: list[str], printer: Printer, tmp_path: Path) -> None:
+    """Beside the rules that it names; without them promtool says that they are missing."""
+    need("promtool")
+    printer.configure("")
+    file = tmp_path / "prometheus.yml"
+    file.write_text(printer.printed("prometheus", *nodes, "--detect-within", within))
+
+    def check() -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(["promtool", "check", "config", file], capture_output=True, text=True, check=False)
+
+    assert "does not point to an existing file" in check().stderr
+    shutil.copy(RULES, tmp_path)
+    done = check()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus(printer: Printer) -> None:
+    printer.configure(f'http: {{listen: ["10.0.0.11:9300"]}}\n{PEERS}')
+    text = printer.printed("prometheus", "--cluster", "shop")
+    assert "# Detection budget: 15s asked for, 15s reached.\n" in text
+    config = yaml.safe_load(text)
+    assert config["global"] == {"evaluation_interval": "5s"}
+    (scrape,) = config["scrape_configs"]
+    assert (scrape["job_name"], scrape["scrape_interval"], scrape["scrape_timeout"]) == ("healthagent", "5s", "5s")
+    targets = ["10.0.0.11:9300", "10.0.0.12:9200", "10.0.0.13:9200"]
+    assert scrape["static_configs"] == [{"targets": targets, "labels": {"cluster": "shop"}}]
+
+
+def test_the_example_for_prometheus_is_what_is_printed(printer: Printer) -> None:
+    printed = yaml.safe_load(
+        printer.printed("prometheus", "--cluster", "shop", *(f"--node=db{n}=10.0.0.1{n}" for n in (1, 2, 3)))
+    )
+    example = yaml.safe_load((RULES.parent / "prometheus.yml").read_text())
+    assert example["global"].pop("scrape_interval") == "15s", "for other jobs"
+    assert printed == example
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command: str, printer: Printer) -> None:
     text = printer.printed(command, "--help")
@@ -302,7 +344,10 @@ def test_a_daemon_that_was_named_must_answer(command: str, printer: Printer, tmp
         (["keepalived", *ADDRESS, "--node", "a=10.0.0.1"], "a is alone"),
         (["keepalived", *ADDRESS, *BY_HAND, "--this", "x"], "no node is called x"),
         (["keepalived", *ADDRESS, *BY_HAND, "--node", "c=fd00::1"], "must all be IPv4, or all IPv6"),
-        (["prometheus"], "invalid choice"),
+        (["prometheus", "--detect-within", "4s", *BY_HAND], "the least is 4.5s"),
+        (["prometheus", "--detect-within", "2s", *BY_HAND], "it takes 3s at least"),
+        (["prometheus", "--cluster", 'a"', *BY_HAND], "must be a name of letters, digits, dots"),
+        (["proxysql"], "invalid choice"),
     ],
 )
 def test_what_is_refused(argv: list[str], says: str, printer: Printer) -> None:
