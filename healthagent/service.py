@@ -15,6 +15,7 @@ from healthagent.errors import ConfigError, HealthagentError, StartError
 from healthagent.listeners import Listeners, raise_file_limit, warn_of_few_files
 from healthagent.monitor import Monitor
 from healthagent.pin import Keeper, PinFile
+from healthagent.recorder import Recorder
 from healthagent.tracker import Tracker
 from healthagent.web import Web
 
@@ -46,7 +47,8 @@ class Service:
 
     async def run(self) -> None:
         raise_file_limit()
-        self._monitor = Monitor(self._config, Keeper(PinFile(self._config.state_dir)))
+        self._recorder = Recorder()
+        self._monitor = Monitor(self._config, Keeper(PinFile(self._config.state_dir)), self._recorder)
         self._web = Web(
             self._monitor.board,
             self._config.policy.roles,
@@ -68,6 +70,7 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         try:
             await self._tracker.check(self._config.track_files)
+            await self._recorder.check(self._config.record)
             self._doorbell.adopt(self._config.notify, self._doorbell.prepare(self._config.notify))
             await self._listeners.adopt(self._config)
             self._tracker.adopt(self._config.track_files, self._config.policy.max_age_seconds)
@@ -108,6 +111,7 @@ class Service:
         try:
             new = self._load()
             await self._tracker.check(new.track_files)
+            await self._recorder.check(new.record)
             bell = self._doorbell.prepare(new.notify)
             await self._listeners.adopt(new)
         except (ConfigError, StartError) as error:
