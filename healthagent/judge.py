@@ -224,7 +224,8 @@ def _verdict(
 ) -> Verdict:
     since = wall
     if before is not None and before.status is status and before.reasons != (Reason.STARTING,):
-        if before.weight == weight and before.state is state and before.reasons == reasons:
+        same = before.weight == weight and before.state is state and before.dry_run is seat.role.dry_run
+        if same and before.reasons == reasons:
             return before
         since = before.since_wall
     return Verdict(

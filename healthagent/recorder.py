@@ -24,7 +24,7 @@ __all__ = ["FLUSH_SECONDS", "MOST_WAITING", "Recorder"]
 log = logging.getLogger("healthagent.recorder")
 
 FLUSH_SECONDS = 10.0
-HURRY_SECONDS = 1.0  # at the soonest behind the write before, also for transitions
+HURRY_SECONDS = 0.2  # behind the write before at the soonest, however many transitions there are
 LOOK_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
 MOST_WAITING = 512  # entries in memory, of a disk that does not answer: minutes

@@ -5,6 +5,7 @@ Also what it tells between two samples, when facts grow too old. There are no ru
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from healthagent.course import Course, Event, Facing, StateTurn, Turn
 from healthagent.decide import expire, reports, turned, valid_until
@@ -167,7 +168,8 @@ class _Teller:
     def stop(self, seconds: float, wall: float) -> None:
         """Nobody tells anything any more."""
         self._memory = None
-        self._tell(NOTHING, seconds, wall)
+        self._tell(replace(NOTHING, state=self._told.state), seconds, wall)
+        self._told = NOTHING
 
     def close(self, seconds: float, wall: float) -> None:
         """The end of the record: what was told last lasts until here."""

@@ -217,7 +217,7 @@ PURE: dict[str, set[str]] = {
     "rhythm": set(),
     "record": {"collections", "dataclasses", "json", "pathlib", "typing"},
     "course": {"collections", "dataclasses", "itertools"},
-    "replay": {"collections", "math"},
+    "replay": {"collections", "dataclasses", "math"},
     "preface": {"ipaddress", "re"},
     "tables": {"collections", "re"},
     "kinds": {"collections", "ipaddress", "re", "typing"},

@@ -1,0 +1,42 @@
+"""What a replay tells of a record, and what the log of the agent that wrote it has."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from lab import Agent
+
+LOGGED = re.compile(r"role (\S+) (\w+) -> (\w+) (?:.* )?weight=(\d+) (?:.* )?reasons=(\S+)")
+LOGGED_STATE = re.compile(r"state (\S+) -> (\S+)")
+
+
+def replay(file: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "healthagent", "replay", str(file), *argv]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def replayed(file: Path, *argv: str) -> dict[str, Any]:
+    done = replay(file, *argv, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def logged(agent: Agent) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+    """Transitions of roles and of the state, as the log has them."""
+    lines = agent.log_lines()
+    roles = [match.groups() for line in lines if (match := LOGGED.search(line))]
+    return roles, [match.groups() for line in lines if (match := LOGGED_STATE.search(line))]
+
+
+def told(course: dict[str, Any]) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+    """The same as a replay tells it. Of a role that is new, or that nobody tells any more, the log has nothing."""
+    roles = [
+        (turn["role"], turn["from"], turn["to"], str(turn["weight"]), ",".join(turn["reasons"]) or "none")
+        for turn in course["turns"]
+        if turn["from"] is not None and turn["to"] is not None
+    ]
+    return roles, [(state["from"], state["to"]) for state in course["states"]]
