@@ -1,21 +1,22 @@
 """The daemon's record beside a server that can be told what to say: what is written, and what a bad disk costs."""
 
 import asyncio
+import re
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from healthagent import clock, config, recordfile
+from healthagent import clock, config
 from healthagent.errors import StartError
 from healthagent.monitor import Monitor
 from healthagent.pin import Keeper, PinFile
-from healthagent.record import NO_PINS, Entry, Header, Sample
+from healthagent.record import NO_PINS, Entry, Header, Recording, Sample
 from healthagent.recorder import MOST_WAITING, Recorder
-from healthagent.recordfile import read_record
+from healthagent.recordfile import RecordFile, read_record
 from healthagent.replay import Replay
 from tests.build import SYNCED, galera_rows
 from tests.component.fake_mariadb import FakeMariaDB, serving
@@ -159,52 +160,45 @@ def test_another_file_none_and_back_by_reload(tmp_path: Path) -> None:
 
 def test_what_is_in_the_way_at_the_start_is_told_by_its_setting(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine\n")
-    recording = config.Recording(path=tmp_path / "mine", samples=1000)
+    recording = Recording(path=tmp_path / "mine", samples=1000)
     with pytest.raises(StartError, match=rf"^probe\.record: {tmp_path}/mine: is there and is no record"):
         asyncio.run(Recorder().check(recording))
     asyncio.run(Recorder().check(None))
 
 
-def test_a_full_disk_is_told_once_and_costs_only_what_came_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    full = threading.Event()
-    write = recordfile.os.write
-
-    def put(descriptor: int, data: bytes) -> int:
-        if full.is_set():
-            raise OSError(28, "No space left on device")
-        return write(descriptor, data)
-
-    monkeypatch.setattr(recordfile.os, "write", put)
+def test_a_disk_that_is_gone_for_a_while_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And costs only what came meanwhile."""
+    (tmp_path / "disk").mkdir()
+    file = tmp_path / "disk" / "record"
 
     async def work(bench: Bench) -> None:
-        full.set()
+        bench.monitor.reconfigure(bench.settings(record="disk/record"))
+        await wait_until(file.exists)
+        file.parent.rename(tmp_path / "gone")
         for _ in range(3):
             await rejects(bench)
-        assert bench.word() == "up", "the verdicts go on"
-        full.clear()
+        (tmp_path / "gone").rename(file.parent)
         await rejects(bench)
 
-    bench = recorded(tmp_path, work)
+    recorded(tmp_path, work)
     said = [record.getMessage() for record in caplog.records if record.name == "healthagent.recorder"]
-    assert said[0] == f"probe.record: {bench.file}: No space left on device; it goes on when it can"
+    assert said[0] == f"probe.record: {file}: No such file or directory; it goes on when it can"
     assert len(said) == 2
-    assert said[1].startswith(f"probe.record: {bench.file} is written again; ")
-    assert "gap" in headers(bench.file)
-    assert "lost samples" in replayed(bench.file)[1]
+    assert re.fullmatch(f"probe.record: {file} is written again; [1-9][0-9]* samples were lost", said[1])
+    assert headers(file) == ["turn", "gap"]
+    assert replayed(file)[1] == ["recording", "lost samples", "recording", "stopped"]
 
 
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """A disk that does not answer until the event is set."""
-    answers, opened = threading.Event(), recordfile.os.open
+    answers, append = threading.Event(), RecordFile.append
 
-    def slow(path: Any, flags: int, mode: int = 0o777) -> int:
+    def slow(file: RecordFile, entries: Sequence[Entry]) -> int:
         answers.wait(20)
-        return opened(path, flags, mode)
+        return append(file, entries)
 
-    monkeypatch.setattr(recordfile.os, "open", slow)
+    monkeypatch.setattr(RecordFile, "append", slow)
     yield answers
     answers.set()
 

@@ -33,10 +33,10 @@ def logged(agent: Agent) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
 
 
 def told(course: dict[str, Any]) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
-    """The same as a replay tells it. Of a role that is new, or that nobody tells any more, the log has nothing."""
-    roles = [
-        (turn["role"], turn["from"], turn["to"], str(turn["weight"]), ",".join(turn["reasons"]) or "none")
+    """The same as a replay tells it, which also has what is no transition: that an agent starts or stops."""
+    roles: list[tuple[str, ...]] = [
+        (turn["role"], turn["from"] or "new", turn["to"], str(turn["weight"]), ",".join(turn["reasons"]) or "none")
         for turn in course["turns"]
-        if turn["from"] is not None and turn["to"] is not None
+        if turn["to"] is not None and (turn["from"] is not None or turn["reasons"] != ["starting"])
     ]
     return roles, [(state["from"], state["to"]) for state in course["states"]]

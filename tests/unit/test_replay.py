@@ -20,6 +20,7 @@ from healthagent.recordfile import RecordFile
 from healthagent.replay import Replay
 from healthagent.trail import Pins
 from tests.build import DOWN, HUNG, POLICY, ROLES, SYNCED, WALL, galera, replica, slave_row
+from tools.docs import DOCS
 
 AT = 5000.0
 REJECTING = galera(reject_queries="ALL")
@@ -370,3 +371,17 @@ def test_a_configuration_that_this_version_does_not_know(tmp_path: Path, capsys:
     RecordFile(Recording(path=path, samples=1000)).append(diary.head(START).entries)
     assert cli.main(["replay", str(path)]) == 2
     assert f"{path}, configuration of healthagent 9.9:1: nonsense: unknown key" in capsys.readouterr().err
+
+
+def test_the_session_in_the_docs(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is printed there is printed, of a replica that lags for 4 s."""
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "record-and-replay.md").read_text("utf-8")
+    _, cat, replay = text.split("```")[3].split("$ ")
+    Path("new.yaml").write_text(cat.partition("\n")[2])
+    command, _, shown = replay.partition("\n")
+    argv = [str(file) if word == "/var/lib/healthagent/record" else word for word in command.split()[1:]]
+    assert cli.main(argv) == 0
+    assert capsys.readouterr().out == shown
