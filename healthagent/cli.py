@@ -119,8 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     ack.add_argument("--cluster", action="store_true", help="this node is meant to be in another cluster now")
     ack.set_defaults(run=asking.ack, asks=True)
 
-    replay = commands.add_parser(
-        "replay", parents=[common], help="what a record (`probe.record`) told, or would have told"
+    replay = commands.add_parser("replay", help="what a record (`probe.record`) told, or would have told")
+    replay.add_argument(
+        "--config", type=Path, metavar="FILE", help="judge by this one too, and compare", default=argparse.SUPPRESS
     )
     replay.add_argument("file", type=Path, metavar="FILE", help="the record; FILE.1 beside it is read first")
     replay.add_argument("--role", metavar="ROLE", help="this one alone")

@@ -217,17 +217,23 @@ def read_record(path: Path) -> Iterator[Entry]:
     with contextlib.ExitStack() as stack:
         newest, previous = _both(path, stack)
         if previous is not None:
-            yield from _entries(older(path), previous, last=False)
-        yield from _entries(path, newest, last=True)
+            yield from _entries(older(path), previous, last=newest is None)
+        if newest is not None:
+            yield from _entries(path, newest, last=True)
 
 
-def _both(path: Path, stack: contextlib.ExitStack) -> tuple[IO[bytes], IO[bytes] | None]:
-    """FILE and FILE.1, opened; again where the one has become the other meanwhile."""
+def _both(path: Path, stack: contextlib.ExitStack) -> tuple[IO[bytes] | None, IO[bytes] | None]:
+    """FILE and FILE.1, opened, one of which may be missing; again where the one has become the other meanwhile."""
     while True:
-        newest, previous = stack.enter_context(path.open("rb")), None
+        newest = previous = None
         with contextlib.suppress(FileNotFoundError):
+            newest = stack.enter_context(path.open("rb"))
+        try:
             previous = stack.enter_context(older(path).open("rb"))
-        if previous is None or not os.path.sameopenfile(newest.fileno(), previous.fileno()):
+        except FileNotFoundError:
+            if newest is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
+        if newest is None or previous is None or not os.path.sameopenfile(newest.fileno(), previous.fileno()):
             return newest, previous
 
 

@@ -35,6 +35,7 @@ SECONDS: Mapping[str, int] = {
     "latches": 35,
     "lost_writes": 105,
     "recipes": 25,
+    "record": 50,
     "replication": 40,
     "replication_gates": 75,
     "thaw": 60,

@@ -76,7 +76,7 @@ def processor_seconds(agent: Agent) -> float:
 
 def test_what_recording_costs(cluster: Cluster, node: GaleraNode) -> None:
     """Two agents side by side, one of which records."""
-    file, span = lab_dir() / "cost-record", 15.0
+    file, span = lab_dir() / "cost-record", 10.0
     with (
         Agent.for_node(node, name="plain", port=9221) as plain,
         Agent.for_node(node, name="recording", port=9220, probe={"record": str(file)}) as recording,

@@ -219,3 +219,32 @@ def test_a_directory_that_is_gone_and_back(file: RecordFile, path: Path) -> None
     path.parent.mkdir()
     assert file.append(some(6, 7)) == 5
     assert (headers(found(path)), numbers(found(path))) == ([GAP], [6, 7])
+
+
+def test_one_of_the_two_files_is_enough(file: RecordFile, path: Path) -> None:
+    file.append(some(1, 5))
+    path.rename(older(path))
+    assert numbers(found(path)) == [1, 2, 3, 4, 5], "a new one could not be begun yet"
+    file.append(some(6, 7))
+    older(path).unlink()
+    assert numbers(found(path)) == [6, 7]
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        found(path)
+
+
+def test_while_a_file_becomes_the_older_one_nothing_is_read_twice(
+    file: RecordFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the opening of the one and of the other."""
+    file.append(some(1, 5))
+    opened = Path.open
+
+    def turning(self: Path, mode: str) -> object:
+        if self == older(path) and not older(path).exists():
+            path.rename(older(path))
+            RecordFile(Recording(path=path, samples=1000)).append([replace(HEADER, why=TURN), *some(6, 7)])
+        return opened(self, mode)
+
+    monkeypatch.setattr(Path, "open", turning)
+    assert numbers(found(path)) == [1, 2, 3, 4, 5, 6, 7]
