@@ -252,6 +252,8 @@ class Probe:
         finally:
             if not task.done():
                 self._abandon(task, session)
+            elif not task.cancelled():
+                task.exception()  # else asyncio logs it where we are stopped before anybody has looked at it
         raise UnansweredError(f"{self._login.where} did not answer in {self._timeout * 1000:.0f} ms")
 
     def _abandon(self, task: asyncio.Task[Any], session: Session) -> None:
