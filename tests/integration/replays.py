@@ -9,8 +9,8 @@ from typing import Any
 
 from lab import Agent
 
-LOGGED = re.compile(r"role (\S+) (\w+) -> (\w+) (?:.* )?weight=(\d+) (?:.* )?reasons=(\S+)")
-LOGGED_STATE = re.compile(r"state (\S+) -> (\S+)")
+LOGGED = re.compile(r"role (\S+) (\w+) -> (\w+) weight=(\d+) reasons=([\w,]+)")
+LOGGED_STATE = re.compile(r"state (\w+) -> (\w+)")
 
 
 def replay(file: Path, *argv: str) -> subprocess.CompletedProcess[str]:
