@@ -48,7 +48,7 @@ class AgentCheck:
 
     def adopt(self, roles: Iterable[Role], *, admin_words: bool) -> None:
         """The roles that a client may name from now on, and the words that are used."""
-        self._names = {role.name.encode(): role.name for role in roles}
+        self._names = {role.name.encode(): role.name for role in roles if not role.dry_run}
         self._admin_words = admin_words
         self._lines: dict[tuple[str, str], tuple[Verdict | None, bytes, Cell]] = {}
 

@@ -39,6 +39,7 @@ examples:
   healthagent check writer             up or not, by its exit status; for keepalived and scripts
   healthagent why writer               every gate of the role, as the daemon sees it
   healthagent ack                      what the daemon held against the node has been seen to
+  healthagent replay FILE --config NEW what NEW would have made of what was recorded
   healthagent config haproxy           a configuration for HAProxy that fits this cluster; also keepalived, hetzner
 
 exit status: 0 well, or `any` is up; 1 it is down, or the daemon could not start; 2 usage or configuration;
@@ -117,6 +118,15 @@ def _parser() -> argparse.ArgumentParser:
     ack = commands.add_parser("ack", parents=[asks], help="tell the daemon that a latched reason has been seen to")
     ack.add_argument("--cluster", action="store_true", help="this node is meant to be in another cluster now")
     ack.set_defaults(run=asking.ack, asks=True)
+
+    replay = commands.add_parser("replay", help="what a record (`probe.record`) told, or would have told")
+    replay.add_argument(
+        "--config", type=Path, metavar="FILE", help="judge by this one too, and compare", default=argparse.SUPPRESS
+    )
+    replay.add_argument("file", type=Path, metavar="FILE", help="the record; FILE.1 beside it is read first")
+    replay.add_argument("--role", metavar="ROLE", help="this one alone")
+    replay.add_argument("--json", action="store_true", help="everything as JSON")
+    replay.set_defaults(run=_replay)
 
     settings = commands.add_parser("config", parents=[common], help="its own and those of balancers").add_subparsers(
         title="commands", metavar="COMMAND", required=True
@@ -202,13 +212,19 @@ def _print_publication(publication: "Publication") -> None:
     if snapshot is not None and snapshot.failure is not None:
         print(f"  {snapshot.failure.message}")
     for name, verdict in publication.verdicts.items():
-        print(text_line(verdict))
+        print(f"{text_line(verdict)}{' (dry run)' if verdict.dry_run else ''}")
         for report in reports(publication, name):
             finding = report.finding
             mark = "failed" if not report.passed else "held" if finding.bad else "passed"
             shown = "" if finding.value is None else f" {finding.value}"
             limit = "" if finding.limit is None else f" (limit {finding.limit})"
             print(f"  {mark:6} {report.gate.value}{shown}{limit}")
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from healthagent import replaying
+
+    return replaying.replay(arguments)
 
 
 def _config_check(arguments: argparse.Namespace) -> int:

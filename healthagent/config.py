@@ -14,13 +14,14 @@ from healthagent.document import Document
 from healthagent.errors import ConfigError
 from healthagent.kinds import address, addresses_overlap, spoken, spoken_address
 from healthagent.kinds import shown as worded
-from healthagent.policy import Policy, Role, Topology
-from healthagent.roles import roles_of, shown_roles
+from healthagent.policy import Policy, Role
+from healthagent.record import Recording
+from healthagent.roles import policy_told, shown_roles
 from healthagent.schema import SECTIONS, TOP_LEVEL, WEIGHTS
 from healthagent.session import Login, Watch
 from healthagent.trackfile import TrackFile
 
-__all__ = ["AgentPort", "Config", "Control", "load", "shown"]
+__all__ = ["AgentPort", "Config", "Control", "load", "policy_of", "shown"]
 
 DEFAULT_SOCKET = "/run/mysqld/mysqld.sock"
 OPTION_GROUPS = ("client", "healthagent")
@@ -67,6 +68,7 @@ class Config:
     textfile: Path | None
     control: Control
     peers: tuple[str, ...]
+    record: Recording | None
     state_dir: Path
     log_level: str
     log_format: str
@@ -83,20 +85,8 @@ def load(path: Path | None) -> Config:
     login = _login(document, warnings)
     if path is not None and settings["mysql"]["password"]:
         _warn_if_readable(path, warnings)
-    policy = Policy(
-        roles=roles_of(document),
-        topology=Topology(settings["mysql"]["topology"]),
-        cluster_uuid=settings["mysql"]["cluster_uuid"],
-        max_age_seconds=settings["probe"]["max_age"],
-        heartbeats=settings["probe"]["heartbeat_table"] is not None,
-        tags=settings["tags"],
-    )
+    policy = policy_told(document)
     probe, control = settings["probe"], settings["control"]
-    # a glance and the probe behind it, a timeout and 1.8 of it; or two whole probes in a row, where each is slow
-    least = max(probe["interval"] + 3 * probe["timeout"], 3.6 * probe["timeout"])
-    if probe["max_age"] < least:
-        says = f"{spoken(probe['max_age'])}: must be at least interval + 3 x timeout and 3.6 x timeout, {spoken(least)}"
-        document.wrong("probe.max_age", f"{says}: else one slow answer takes the node out")
     if not document.given("probe.fast_interval"):
         probe["fast_interval"] = min(probe["fast_interval"], probe["interval"])
     elif probe["fast_interval"] > probe["interval"]:
@@ -107,8 +97,7 @@ def load(path: Path | None) -> Config:
     _what_roles_need(policy.roles, login, document)
     agent_ports = _agent_ports(policy.roles, document)
     track_files = _track_files(policy.roles, document)
-    if document.problems:
-        raise ConfigError(source, tuple(sorted(document.problems, key=lambda problem: problem.line or 0)))
+    _raise_problems(document, source)
     return Config(
         source=source,
         login=login,
@@ -132,12 +121,32 @@ def load(path: Path | None) -> Config:
             required=document.given("control.socket"),
         ),
         peers=settings["peers"],
+        record=_recording(probe),
         state_dir=Path(settings["state_dir"]),
         log_level=settings["log"]["level"],
         log_format=settings["log"]["format"],
         settings=settings,
         warnings=tuple(warnings),
     )
+
+
+def policy_of(document: Document, source: str) -> Policy:
+    """What the rules need, without a look at any other file. ConfigError lists every problem that shows so."""
+    policy = policy_told(document)
+    _agent_ports(policy.roles, document)
+    _track_files(policy.roles, document)
+    _raise_problems(document, source)
+    return policy
+
+
+def _raise_problems(document: Document, source: str) -> None:
+    if document.problems:
+        raise ConfigError(source, tuple(sorted(document.problems, key=lambda problem: problem.line or 0)))
+
+
+def _recording(probe: dict[str, Any]) -> Recording | None:
+    path, samples = probe["record"], probe["record_samples"]
+    return Recording(path=Path(path), samples=samples) if path is not None else None
 
 
 def _what_roles_need(roles: tuple[Role, ...], login: Login, document: Document) -> None:
@@ -153,13 +162,13 @@ def _what_roles_need(roles: tuple[Role, ...], login: Login, document: Document) 
 
 
 def _agent_ports(roles: tuple[Role, ...], document: Document) -> tuple[AgentPort, ...]:
-    section, names = "agent_check.listen", [role.name for role in roles]
+    section = "agent_check.listen"
     taken = [("http.listen", host, port) for host, port in document.settings["http"]["listen"]]
     found: list[AgentPort] = []
     for written, role in document.settings["agent_check"]["listen"].items():
         path = f"{section}.{written}"
-        if role is not None and role not in names:
-            document.wrong(path, f"unknown role {worded(role)}; roles: {', '.join(names)}; null: by agent-send")
+        if role is not None and (wrong := _not_served(role, roles)):
+            document.wrong(path, f"{wrong}; null: by agent-send")
         try:
             host, port = address(written)
         except ValueError as error:
@@ -178,12 +187,18 @@ def _agent_ports(roles: tuple[Role, ...], document: Document) -> tuple[AgentPort
 
 def _track_files(roles: tuple[Role, ...], document: Document) -> tuple[TrackFile, ...]:
     files: tuple[TrackFile, ...] = document.settings["keepalived"]["track_files"]
-    names = [role.name for role in roles]
     for file in files:
-        if file.role not in names:
-            says = f"{file.path}: unknown role {worded(file.role)}; roles: {', '.join(names)}"
-            document.wrong("keepalived.track_files", says)
+        if wrong := _not_served(file.role, roles):
+            document.wrong("keepalived.track_files", f"{file.path}: {wrong}")
     return files
+
+
+def _not_served(name: Any, roles: tuple[Role, ...]) -> str:
+    """Why nothing can go by that role; "" for one that is served."""
+    if any(role.name == name and role.dry_run for role in roles):
+        return f"{name} is a dry run: nothing may go by it until roles.{name}.dry_run is taken away"
+    names = [role.name for role in roles if not role.dry_run]
+    return "" if name in names else f"unknown role {worded(name)}; roles: {', '.join(names)}"
 
 
 def _watch(probe: dict[str, Any]) -> Watch:

@@ -7,7 +7,7 @@ from healthagent.assess import reason_of
 from healthagent.model import Finding, GateReport, Outcome, Publication, Pulse, Status, Verdict
 from healthagent.reasons import Gate, Reason, State
 
-__all__ = ["decide", "expire", "passing", "reports", "speaks", "valid_until"]
+__all__ = ["decide", "expire", "passing", "reports", "speaks", "turned", "valid_until"]
 
 Reasons = tuple[Reason, ...]
 
@@ -99,6 +99,16 @@ def passing(publication: Publication, role: str) -> dict[Gate, bool]:
     if Gate.FRESH in found and publication.expired_wall is not None:
         found[Gate.FRESH] = False
     return found
+
+
+def turned(before: Publication, after: Publication) -> tuple[str, ...]:
+    """The roles that are up, drain or down now and were not; not the questions with parameters."""
+    old = before.verdicts
+    return tuple(
+        name
+        for name, verdict in after.verdicts.items()
+        if name == verdict.role and (name not in old or old[name].status is not verdict.status)
+    )
 
 
 def expire(publication: Publication, max_age_seconds: float, now: float) -> Publication:

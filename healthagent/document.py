@@ -1,5 +1,6 @@
 """A YAML file -> plain settings with their lines, and every problem of form that it has."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from healthagent.kinds import shown
 from healthagent.places import CONFIG_FILE
 from healthagent.schema import SECTIONS, TOP_LEVEL, Setting
 
-__all__ = ["DEFAULT_PATH", "Document", "control_socket", "default_path", "read"]
+__all__ = ["DEFAULT_PATH", "Document", "control_socket", "default_path", "read", "retold"]
 
 DEFAULT_PATH = Path(CONFIG_FILE)
 
@@ -35,8 +36,17 @@ class Document:
 
 def read(path: Path | None) -> Document:
     """The document in `path`, or an empty one. ConfigError for what cannot be read as YAML at all."""
+    return _document(_compose(path) if path is not None else None)
+
+
+def retold(settings: Mapping[str, Any], source: str) -> Document:
+    """The document that says what config.shown() has told of another one; `source` is where that stands."""
+    return _document(_parsed(yaml.safe_dump(dict(settings)), source))
+
+
+def _document(root: yaml.Node | None) -> Document:
     document = Document()
-    top = _mapping(_compose(path), "", document) if path is not None else {}
+    top = _mapping(root, "", document)
     for name, settings in SECTIONS.items():
         node = top.pop(name, None)
         given = _mapping(node, name, document) if node is not None else {}
@@ -86,6 +96,10 @@ def _compose(path: Path) -> yaml.Node | None:
         raise ConfigError(source, (Problem("", None, f"cannot be read: {error.strerror}"),)) from error
     except UnicodeDecodeError as error:
         raise ConfigError(source, (Problem("", None, f"is not UTF-8 text (byte {error.start})"),)) from error
+    return _parsed(text, source)
+
+
+def _parsed(text: str, source: str) -> yaml.Node | None:
     if not text.strip():
         # a truncated write looks like this; silently falling back to defaults would change every answer
         raise ConfigError(source, (Problem("", 1, "is empty; write {} (or a comment) to run with the defaults"),))

@@ -4,7 +4,8 @@
 healthagent.clock.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ProcessState",
     "Progress",
     "Replication",
+    "Rows",
     "Server",
     "Snapshot",
     "Transfer",
@@ -258,12 +260,23 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What the server answered, before anybody read it: status and variables by name, and the rows of SHOW ALL SLAVES
+    STATUS (None: they could not be read).
+    """
+
+    facts: Mapping[str, object]
+    slaves: tuple[Mapping[str, object], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """One ended probe. With a `failure` there are no facts: `server` and `galera` are None, whatever was before.
 
     `galera` is None on a server without wsrep; `replications` None means that the rows could not be read, `heartbeats`
     None that no table is configured or that it could not be read. `glanced_at`: when the server has last answered
-    a look before this one, be it a glance that found nothing new.
+    a look before this one, be it a glance that found nothing new. `rows`: what `server`, `galera` and `replications`
+    were read from, for the record.
     """
 
     sequence: int
@@ -277,6 +290,7 @@ class Snapshot:
     evidence: Evidence = Evidence()
     beside: Beside = Beside()
     glanced_at: float | None = None
+    rows: Rows | None = field(default=None, compare=False, repr=False)
 
     @property
     def started_at(self) -> float:

@@ -9,13 +9,13 @@ from healthagent.decide import decide, speaks
 from healthagent.facts import Snapshot
 from healthagent.model import UNSEEN, Check, Factors, Finding, Outcome, Publication, Pulse, Status, Verdict
 from healthagent.plan import CONNECTION_CHECKS, Plan, Seat, Table
-from healthagent.policy import Policy, Topology
+from healthagent.policy import Policy, Role, Topology
 from healthagent.reasons import Reason, State
 from healthagent.trail import Pins, Trail, follow
 from healthagent.view import View
 from healthagent.weights import LEAST, Pace, factors, follow_pace, weight
 
-__all__ = ["Memory", "acknowledge", "adapt", "judge", "starting"]
+__all__ = ["Memory", "acknowledge", "adapt", "judge", "repinned", "starting"]
 
 Pulses = tuple[Pulse | None, ...]
 Findings = tuple[Finding, ...]
@@ -50,7 +50,7 @@ class Memory:
 
 def starting(policy: Policy, wall: float, pins: Pins | None = None) -> Memory:
     """Before the first sample: every role down, `starting`. `pins`: what an earlier process has left."""
-    verdicts = {role.name: Verdict(role=role.name, since_wall=wall) for role in policy.roles}
+    verdicts = {role.name: Verdict(role=role.name, since_wall=wall, dry_run=role.dry_run) for role in policy.roles}
     trail = Trail(pins=pins or Pins())
     return Memory(plan=Plan(policy), publication=Publication(verdicts=verdicts, trail=trail, state_since_wall=wall))
 
@@ -91,9 +91,8 @@ def adapt(memory: Memory, plan: Plan, wall: float) -> Memory:
     What was found about the connection goes on: a reload in the middle of a hold is no reason to fall.
     """
     before, facts = memory.publication, memory.publication.facts
-    verdicts = {seat: before.verdicts[seat] for seat in plan.roles if seat in before.verdicts}
-    new = {seat: Verdict(role=role.name, since_wall=wall, state=before.state) for seat, role in plan.roles.items()}
-    publication = replace(before, verdicts=new | verdicts)
+    verdicts = {seat: _kept(before.verdicts.get(seat), role, before.state, wall) for seat, role in plan.roles.items()}
+    publication = replace(before, verdicts=verdicts)
     if facts is None:
         return replace(memory, plan=plan, publication=publication)
     table = plan.table(before.trail.galera)
@@ -111,6 +110,12 @@ def adapt(memory: Memory, plan: Plan, wall: float) -> Memory:
     )
     publication = replace(publication, checks=table.checks, findings=found, pulses=pulses, asked=table.asked)
     return _conclude(replace(memory, plan=plan), publication, view, table.seats, wall)
+
+
+def repinned(memory: Memory, pins: Pins) -> Memory:
+    """The memory with other pins: the next sample is judged by them."""
+    publication = replace(memory.publication, trail=replace(memory.trail, pins=pins))
+    return replace(memory, publication=publication)
 
 
 def acknowledge(memory: Memory, *, cluster: bool) -> tuple[Pins, tuple[str, ...]]:
@@ -219,7 +224,23 @@ def _verdict(
 ) -> Verdict:
     since = wall
     if before is not None and before.status is status and before.reasons != (Reason.STARTING,):
-        if before.weight == weight and before.state is state and before.reasons == reasons:
+        same = before.weight == weight and before.state is state and before.dry_run is seat.role.dry_run
+        if same and before.reasons == reasons:
             return before
         since = before.since_wall
-    return Verdict(role=seat.role.name, status=status, weight=weight, state=state, reasons=reasons, since_wall=since)
+    return Verdict(
+        role=seat.role.name,
+        status=status,
+        weight=weight,
+        state=state,
+        reasons=reasons,
+        since_wall=since,
+        dry_run=seat.role.dry_run,
+    )
+
+
+def _kept(before: Verdict | None, role: Role, state: State, wall: float) -> Verdict:
+    """The verdict as it was, until it is judged anew; that of a new role."""
+    if before is None:
+        return Verdict(role=role.name, since_wall=wall, state=state, dry_run=role.dry_run)
+    return before if before.dry_run is role.dry_run else replace(before, dry_run=role.dry_run)

@@ -18,15 +18,17 @@ class Lookout:
         self._name = name
         self._seconds = seconds
         self._thread: threading.Thread | None = None
+        self._told = True
 
     async def look(self, look: Callable[[], T]) -> T | None:
         """The result of `look`, which raises nothing; None if it takes longer than `seconds`."""
-        if self._thread is not None and self._thread.is_alive():
-            return None
+        if self._thread is not None and self._thread.is_alive() and not self._told:
+            return None  # one that has told its result is just about to end
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
         def tell(result: T) -> None:
+            self._told = True
             if not future.done():
                 future.set_result(result)
 
@@ -35,7 +37,7 @@ class Lookout:
             with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
                 loop.call_soon_threadsafe(tell, result)
 
-        self._thread = threading.Thread(target=run, name=self._name, daemon=True)
+        self._thread, self._told = threading.Thread(target=run, name=self._name, daemon=True), False
         try:
             self._thread.start()
         except RuntimeError:  # no thread to be had (TasksMax): what would be seen is not known then

@@ -127,7 +127,9 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The answer to one role; everything a balancer sees of the role is rendered from this one value."""
+    """The answer to one role; everything a balancer sees of the role is rendered from this one value. Of a `dry_run`
+    a balancer sees nothing.
+    """
 
     role: str
     status: Status = Status.DOWN
@@ -135,6 +137,7 @@ class Verdict:
     state: State = State.UNKNOWN
     reasons: tuple[Reason, ...] = (Reason.STARTING,)
     since_wall: float = 0.0
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

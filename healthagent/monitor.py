@@ -3,21 +3,23 @@
 import asyncio
 import contextlib
 import time
-from dataclasses import replace
+from collections.abc import Iterable
 
 from healthagent import clock
 from healthagent.board import Board
 from healthagent.config import Config
 from healthagent.events import Event, Kind, Level
 from healthagent.facts import Snapshot
-from healthagent.judge import Memory, acknowledge, adapt, judge, starting
+from healthagent.judge import Memory, acknowledge, adapt, judge, repinned, starting
 from healthagent.logs import tell
 from healthagent.model import Publication
 from healthagent.pin import Keeper
 from healthagent.plan import Plan
 from healthagent.policy import Role
 from healthagent.probe import Probe
+from healthagent.recorder import Recorder
 from healthagent.rhythm import Rhythm
+from healthagent.trail import Pins
 from healthagent.transitions import transitions
 
 __all__ = ["Monitor"]
@@ -32,10 +34,11 @@ ASKED_SECONDS = 60.0
 class Monitor:
     """Owns the probe and the memory; the board is where its word is read."""
 
-    def __init__(self, config: Config, keeper: Keeper) -> None:
+    def __init__(self, config: Config, keeper: Keeper, recorder: Recorder | None = None) -> None:
         self._keeper = keeper
+        self._recorder = recorder or Recorder()
         self._config = config
-        self._memory = starting(config.policy, time.time(), keeper.pins)
+        self._memory = starting(config.policy, _wall(), keeper.pins)
         self._probe = Probe(config.login, timeout_seconds=config.timeout_seconds, watch=config.watch)
         self._nap: asyncio.Timeout | None = None
         self._woken = self._anew = False
@@ -50,16 +53,23 @@ class Monitor:
         """
         before, told, self._config = self._config, self._memory.publication, config
         self._asked.clear()
+        wall = _wall()
+        self._recorder.adopt(config, self.pins, wall)
         if config.login.where == before.login.where:
             self._probe.relogin(config.login, config.timeout_seconds, config.watch)
-            self._memory = adapt(self._memory, Plan(config.policy), time.time())
+            self._memory = adapt(self._memory, Plan(config.policy), wall)
         else:
             self._probe = Probe(config.login, timeout_seconds=config.timeout_seconds, watch=config.watch)
-            self._memory = starting(config.policy, time.time(), self._memory.trail.pins)
+            self._memory = starting(config.policy, wall, self.pins)
         self._tell(self._memory)
-        _log(told, self._memory.publication)
+        _log(transitions(told, self._memory.publication))
         self._anew = True
         self.look_now()
+
+    @property
+    def pins(self) -> Pins:
+        """What is pinned now."""
+        return self._memory.trail.pins
 
     def ask(self, key: str, role: Role) -> Publication:
         """What to tell with the answer to one more question, which is judged by every sample from now on.
@@ -86,8 +96,8 @@ class Monitor:
         if acknowledged:
             says = f"acknowledged: {', '.join(acknowledged)}"
             tell(Event(kind=Kind.ACKNOWLEDGED, level=Level.WARNING, says=says, fields={"reasons": acknowledged}))
-            publication = replace(self._memory.publication, trail=replace(self._memory.trail, pins=pins))
-            self._memory = replace(self._memory, publication=publication)
+            self._memory = repinned(self._memory, pins)
+            self._recorder.acknowledged(_wall(), cluster=cluster)
             self._keeper.keep(pins)
             self._anew = True
             self.look_now()
@@ -103,11 +113,13 @@ class Monitor:
 
     async def run(self) -> None:
         """Until cancelled."""
+        self._recorder.adopt(self._config, self.pins, _wall())
         try:
             while True:
                 await self._watch(self._probe)
         finally:
             await self._keeper.close()
+            await self._recorder.close(_wall())
 
     async def _watch(self, probe: Probe) -> None:
         """Until the configuration names another server."""
@@ -133,10 +145,13 @@ class Monitor:
     def _publish(self, snapshot: Snapshot) -> None:
         before = self._memory
         self._forget_unasked()
-        after = judge(self._memory, snapshot, time.time())
+        wall = _wall()
+        after = judge(self._memory, snapshot, wall)
         self._keeper.keep(after.trail.pins)
         self._tell(after)
-        _log(before.publication, after.publication)
+        news = transitions(before.publication, after.publication)
+        _log(news)
+        self._recorder.sample(snapshot, wall, after.trail.pins, turned=bool(news))
 
     def _tell(self, memory: Memory) -> None:
         self._memory = memory
@@ -150,7 +165,7 @@ class Monitor:
 
     def _replan(self, extra: dict[str, Role]) -> None:
         plan = Plan(self._config.policy, tuple(extra.items()))
-        self._tell(adapt(self._memory, plan, time.time()))
+        self._tell(adapt(self._memory, plan, _wall()))
 
     async def _rest(self, probe: Probe, until: float) -> None:
         """Till then, or till the server drops the connection or look_now() is called, before or meanwhile.
@@ -168,6 +183,11 @@ class Monitor:
             self._early_at = clock.now()
 
 
-def _log(before: Publication, after: Publication) -> None:
-    for event in transitions(before, after):
+def _wall() -> float:
+    """For people, and so to the millisecond."""
+    return round(time.time(), 3)
+
+
+def _log(events: Iterable[Event]) -> None:
+    for event in events:
         tell(event)

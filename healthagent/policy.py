@@ -92,6 +92,7 @@ class Role:
     tags: tuple[tuple[str, str], ...] = ()  # what the node must be tagged with
     ignore: frozenset[str] = frozenset()  # names of gates
     drain: bool = False  # what would be up is draining
+    dry_run: bool = False  # judged and told, and nothing goes by it
     weights: Weights = Weights()
 
     @property

@@ -9,7 +9,7 @@ from pymysql.err import MySQLError
 
 from healthagent import clock, parse
 from healthagent.beside import Bystander
-from healthagent.facts import Evidence, Failure, FailureKind, Heartbeat, LocalState, Replication, Snapshot
+from healthagent.facts import Evidence, Failure, FailureKind, Heartbeat, LocalState, Rows, Snapshot
 from healthagent.link import failure_of
 from healthagent.lookout import Lookout
 from healthagent.process import ServerProcess
@@ -29,6 +29,7 @@ EVIDENCE_SECONDS = 0.2
 # row would outlast a max_age of 3 s.
 PROBE_TIMEOUTS = 1.8
 LATE_SECONDS = 0.3  # far less than any freeze that a cluster notices (0.8 x evs.suspect_timeout)
+CLOCK_DIGITS = 6  # of a second: what follows would be noise, and no small part of a record
 NOTHING = Snapshot(sequence=0, ended_at=0.0)
 
 
@@ -93,7 +94,7 @@ class Probe:
             moved = await self._aside("replications", session.threads_moved(), deadline) is not False
             moved = moved or self._late(fast_seconds)
         if not moved:
-            self._answered_at = clock.now()
+            self._answered_at = round(clock.now(), CLOCK_DIGITS)
             return None
         # Where the replication rows have taken the session with them, the timeout has passed once: not once more for a
         # server that is frozen. A living one greets at once.
@@ -122,13 +123,13 @@ class Probe:
         return replace(NOTHING, failure=failure, evidence=await self._evidence(transfers=True) if shut else Evidence())
 
     def _told(self, found: Snapshot, started: float) -> Snapshot:
-        ended = clock.now()
+        ended = round(clock.now(), CLOCK_DIGITS)
         self._sequence += 1
         found = replace(
             found,
             sequence=self._sequence,
             ended_at=ended,
-            duration_seconds=ended - started,
+            duration_seconds=round(ended - started, CLOCK_DIGITS),
             glanced_at=self._answered_at,
         )
         if found.failure is None:
@@ -165,12 +166,14 @@ class Probe:
             await self._bystander.first(server)
         donor = galera is not None and galera.local_state in (LocalState.DONOR_DESYNCED, LocalState.JOINED)
         deadline = min(clock.now() + self._timeout, last)
-        replications = await self._replications(deadline)
+        slaves = await self._replications(deadline)
+        replications = None if slaves is None else parse.replications(slaves)
         return replace(
             NOTHING,
             server=server,
             galera=galera,
             replications=replications,
+            rows=Rows(facts=rows, slaves=None if slaves is None else tuple(slaves)),
             heartbeats=await self._heartbeats(deadline) if replications else None,
             evidence=await self._evidence(transfers=True) if donor else Evidence(),
         )
@@ -207,7 +210,7 @@ class Probe:
             await self._lookout.look(lambda: self._process.adopt(pid))
         return rows
 
-    async def _replications(self, deadline: float) -> tuple[Replication, ...] | None:
+    async def _replications(self, deadline: float) -> list[dict[str, str | None]] | None:
         """With a deadline of its own: the statement waits behind a STOP SLAVE, and the other facts must not."""
         if self._session is None:
             return None

@@ -125,7 +125,11 @@ def state_document(
             "failure": _failure(snapshot),
         },
         "roles": {
-            name: {**_about(verdict), "factors": factors_document(publication.factors.get(name))}
+            name: {
+                **_about(verdict),
+                "dry_run": verdict.dry_run,
+                "factors": factors_document(publication.factors.get(name)),
+            }
             for name, verdict in publication.verdicts.items()
             if name == verdict.role  # the others are somebody's question with parameters
         },

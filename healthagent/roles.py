@@ -6,15 +6,33 @@ from typing import Any
 
 from healthagent.document import Document
 from healthagent.kinds import shown, spoken
-from healthagent.policy import Base, Role, Weights
+from healthagent.policy import Base, Policy, Role, Topology, Weights
 from healthagent.schema import OWN_ONLY, RESERVED_NAMES, ROLE_NAME, ROLE_SETTINGS, WEIGHTS, Setting, role_keys
 
-__all__ = ["roles_of", "shown_roles"]
+__all__ = ["policy_told", "roles_of", "shown_roles"]
 
 # the paths /replica and /slave: the reader without the primary
 REPLICA = "replica"
 # outside Galera `any` asks what the reader asks
 OF_THE_READER = ("max_lag", "soft_lag", "connections", "grace", "require_replication", "primary_lost")
+
+
+def policy_told(document: Document) -> Policy:
+    """The policy that the file tells; what is wrong with it is said to the document."""
+    settings, probe = document.settings, document.settings["probe"]
+    # a glance and the probe behind it, a timeout and 1.8 of it; or two whole probes in a row, where each is slow
+    least = max(probe["interval"] + 3 * probe["timeout"], 3.6 * probe["timeout"])
+    if probe["max_age"] < least:
+        says = f"{spoken(probe['max_age'])}: must be at least interval + 3 x timeout and 3.6 x timeout, {spoken(least)}"
+        document.wrong("probe.max_age", f"{says}: else one slow answer takes the node out")
+    return Policy(
+        roles=roles_of(document),
+        topology=Topology(settings["mysql"]["topology"]),
+        cluster_uuid=settings["mysql"]["cluster_uuid"],
+        max_age_seconds=probe["max_age"],
+        heartbeats=probe["heartbeat_table"] is not None,
+        tags=settings["tags"],
+    )
 
 
 def roles_of(document: Document) -> tuple[Role, ...]:

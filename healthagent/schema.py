@@ -154,6 +154,10 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         "heartbeat_table": Setting(table, None, "`database.table` as pt-heartbeat fills it: the lag is read there"),
         "heartbeat_utc": Setting(boolean, True, "its times are UTC (pt-heartbeat --utc), else the server's time zone"),
         "heartbeat_write": Setting(boolean, False, "write its row here every second, while this is no replica"),
+        "record": Setting(absolute, None, "file for what every probe brought, for `healthagent replay`; default: none"),
+        "record_samples": Setting(
+            whole(1000, 10_000_000), 172_800, "so many of the last ones are kept at least, and twice as many at most"
+        ),
     },
     "weights": WEIGHTS,
     "http": {
@@ -290,9 +294,10 @@ ROLE_SETTINGS: dict[str, Setting] = {
         "ignore", some_of(IGNORABLE, "gates that can be ignored"), "gates that are not asked, by name", sorted
     ),
     "drain": _of_role("drain", boolean, "take no new work: what would be up is `drain`, weight 0; a down stays down"),
+    "dry_run": _of_role("dry_run", boolean, "judged, logged and shown, but nothing may go by it: its path answers 400"),
     "weights": Setting(as_it_is, None, "as the section `weights`, for this role alone"),
 }
-_EVERY = ("min_size", "tags", "ignore", "drain", "weights")
+_EVERY = ("min_size", "tags", "ignore", "drain", "dry_run", "weights")
 _WRITES = ("min_disk_free", "write_probe", "membership", "max_restarts", "ring")
 _BOTH = ("flow", "buffer_pool_load", *_EVERY)
 _ROLE_KEYS: dict[Base, tuple[str, ...]] = {
@@ -303,8 +308,9 @@ _ROLE_KEYS: dict[Base, tuple[str, ...]] = {
     Base.SYNCED: _EVERY,
     Base.STALE_OK: ("enabled", "tags", "drain", "weights"),
 }
-# the built-in reader tells how old its data are: nobody who asks for it expects less than the whole age
-OWN_ONLY = frozenset({"subtract_delay"})
+# the built-in reader tells how old its data are: nobody who asks for it expects less than the whole age; and somebody
+# goes by the built-in roles already
+OWN_ONLY = frozenset({"subtract_delay", "dry_run"})
 # names that are paths with another meaning, or will be
 _PATHS = "health readiness primary master read-write read-only replica slave liveness drained state why ack"
 _LATER = "history metrics ui drain maintenance ready switchover"

@@ -16,6 +16,7 @@ from healthagent.listeners import Listeners, raise_file_limit, warn_of_few_files
 from healthagent.metrics import Metrics
 from healthagent.monitor import Monitor
 from healthagent.pin import Keeper, PinFile
+from healthagent.recorder import Recorder
 from healthagent.textfile import Textfile
 from healthagent.tracker import Tracker
 from healthagent.web import Web
@@ -48,7 +49,8 @@ class Service:
 
     async def run(self) -> None:
         raise_file_limit()
-        self._monitor = Monitor(self._config, Keeper(PinFile(self._config.state_dir)))
+        self._recorder = Recorder()
+        self._monitor = Monitor(self._config, Keeper(PinFile(self._config.state_dir)), self._recorder)
         self._metrics = Metrics(self._monitor.board)
         self._web = Web(
             self._monitor.board,
@@ -77,6 +79,7 @@ class Service:
         try:
             await self._tracker.check(self._config.track_files)
             await self._textfile.check(self._config.textfile)
+            await self._recorder.check(self._config.record)
             self._doorbell.adopt(self._config.notify, self._doorbell.prepare(self._config.notify))
             await self._listeners.adopt(self._config)
             self._tracker.adopt(self._config.track_files, self._config.policy.max_age_seconds)
@@ -120,6 +123,7 @@ class Service:
             new = self._load()
             await self._tracker.check(new.track_files)
             await self._textfile.check(new.textfile)
+            await self._recorder.check(new.record)
             bell = self._doorbell.prepare(new.notify)
             await self._listeners.adopt(new)
         except (ConfigError, StartError) as error:

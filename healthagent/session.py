@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from healthagent import parse, tables
-from healthagent.facts import Heartbeat, Replication
+from healthagent.facts import Heartbeat
 from healthagent.link import Link
 
 __all__ = ["Login", "Session", "Watch", "link_to"]
@@ -146,12 +146,12 @@ class Session:
         self._variables = tuple([variables[name] for name in self._swift_names])
         return status | variables
 
-    async def replications(self) -> tuple[Replication, ...]:
+    async def replications(self) -> list[dict[str, str | None]]:
         """One row per replication connection; error 1227 without SLAVE MONITOR."""
         self._threads = None
         rows = await self._replication()
         self._threads = _swift_threads(rows)
-        return parse.replications(rows)
+        return rows
 
     async def moved(self) -> bool:
         """Whether anything that a gate falls for at once is not as facts() has brought it. One or two statements."""

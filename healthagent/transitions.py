@@ -55,8 +55,7 @@ def _of_role(old: str, verdict: Verdict, after: Publication) -> Event:
         "reasons": reasons,
         "gates": tuple(report.gate.value for report in causes),
     }
-    dry_run = getattr(verdict, "dry_run", False)  # computed and told, not served
-    if dry_run:
+    if verdict.dry_run:
         said += " dry_run=yes"
         fields["dry_run"] = True
     if causes:
@@ -66,7 +65,7 @@ def _of_role(old: str, verdict: Verdict, after: Publication) -> Event:
         fields[f"gate_{report.gate}_limit"] = report.finding.limit
     return Event(
         kind=Kind.ROLE_CHANGE,
-        level=Level.WARNING if verdict.status is Status.DOWN and not dry_run else Level.INFO,
+        level=Level.WARNING if verdict.status is Status.DOWN and not verdict.dry_run else Level.INFO,
         says=said,
         fields=fields,
     )

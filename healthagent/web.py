@@ -113,7 +113,8 @@ class Web:
             shelf.publication = None
         self._answers: dict[str, tuple[Verdict, dict[str, Answer]]] = {}
         self._roles = {role.name: role for role in roles}
-        self._paths = ALIASES | {f"/{name}": name for name in self._roles}
+        self._served = [role.name for role in roles if not role.dry_run]
+        self._paths = ALIASES | {f"/{name}": name for name in self._served}
 
     def server(self, control: bool = False, listener: str = "") -> Server:
         """The protocol factory for a listener; only from `control`, the Unix socket, changes are accepted. `listener`:
@@ -212,8 +213,10 @@ class Web:
             if _format(parameters.get("format"), JSON_TYPE) != JSON_TYPE:
                 raise RefusedError(f"parameter 'format' is 'text'; {path} is JSON only")
             return self._documents[path](parameters)
+        if path.removeprefix("/") in self._roles:
+            raise RefusedError(_dry_run(path.removeprefix("/")))
         others = f"/liveness, /state, /why?role=ROLE, {METRICS}{OPT_IN.get(path, '')}"
-        raise RefusedError(f"unknown path {path!r}; roles: {', '.join(self._roles)}; others: {others}")
+        raise RefusedError(f"unknown path {path!r}; roles: {', '.join(self._served)}; others: {others}")
 
     def _scrape(self, request: web.BaseRequest) -> Answer:
         """Every metric, in the format that the Accept header asks for."""
@@ -267,6 +270,11 @@ class Web:
         publication = self._board.current()
         verdict, factors = publication.verdicts.get(role), publication.factors.get(role)
         return document_answer(why_document(reports(publication, role), factors, verdict))
+
+
+def _dry_run(role: str) -> str:
+    told = f"/state and /why?role={role} tell its verdict"
+    return f"{role} is a dry run, nothing may go by it; {told}, and without roles.{role}.dry_run it is served"
 
 
 def _parameters(query: str, path: str, *known: str) -> dict[str, str]:

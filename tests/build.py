@@ -6,7 +6,7 @@ Rows are as MariaDB 10.11 gives them: status values are texts, `SELECT @@name` g
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 
-from healthagent import parse
+from healthagent import facts, parse
 from healthagent.facts import (
     Beside,
     Evidence,
@@ -167,13 +167,15 @@ def snapshot(
     transfers: tuple[Transfer, ...] | None = (),
 ) -> Snapshot:
     """A probe that brought `rows`; `slaves` None: SHOW ALL SLAVES STATUS could not be read."""
-    replications: tuple[Replication, ...] | None = None if slaves is None else parse.replications(list(slaves))
+    slaves = None if slaves is None else list(slaves)
+    replications: tuple[Replication, ...] | None = None if slaves is None else parse.replications(slaves)
     return Snapshot(
         sequence=1,
         ended_at=START,
         server=parse.server(rows),
         galera=parse.galera(rows),
         replications=replications,
+        rows=facts.Rows(facts=dict(rows), slaves=None if slaves is None else tuple(slaves)),
         evidence=Evidence(process=ProcessState.ALIVE, transfers=transfers),
     )
 

@@ -36,6 +36,7 @@ SECONDS: Mapping[str, int] = {
     "lost_writes": 105,
     "prometheus": 100,
     "recipes": 25,
+    "record": 50,
     "replication": 40,
     "replication_gates": 75,
     "thaw": 60,

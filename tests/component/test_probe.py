@@ -1,6 +1,7 @@
 """The probe against servers at their worst: each is a snapshot that says so, never an exception, never a pile-up."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -421,3 +422,26 @@ def test_replication_that_is_refused_costs_nothing_but_itself(code: int) -> None
             await asyncio.wait_for(probe.ended(), 0.05)
 
     with_server(work)
+
+
+def test_a_stop_at_any_moment_of_a_failing_probe_leaves_no_error_behind(tmp_path: Path) -> None:
+    """asyncio logs, with a traceback, every error that nobody has looked at."""
+    left: list[dict[str, Any]] = []
+
+    async def stopped(turns: int) -> None:
+        probe = Probe(Login(user="agent", socket=f"{tmp_path}/no.sock"), timeout_seconds=TIMEOUT)
+        sample = asyncio.ensure_future(probe.sample())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        sample.cancel()
+        await asyncio.gather(sample, return_exceptions=True)
+        await probe.close()
+
+    async def work() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: left.append(context))
+        for turns in range(12):
+            await stopped(turns)
+        gc.collect()
+
+    run(work())
+    assert left == []

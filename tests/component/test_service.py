@@ -407,6 +407,60 @@ def test_commands_that_ask_the_daemon(daemon: Daemon) -> None:
     assert (gone.returncode, len(gone.stderr.splitlines())) == (3, 1)
 
 
+# --- records and dry runs -------------------------------------------------------------------------------------------
+
+
+def test_a_record_that_cannot_be_written_is_1_and_one_line(daemon: Daemon) -> None:
+    daemon.configure(more=f"probe: {{record: {daemon.directory}/no/record}}\n")
+    done = daemon.run()
+
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    where = f"probe.record: {daemon.directory}/no/record: there is no directory {daemon.directory}/no"
+    assert line == f"healthagent: {where}; make it, or name a file in state_dir"
+
+    daemon.configure()
+    daemon.start()
+    daemon.configure(more=f"probe: {{record: {daemon.directory}/no/record}}\n")
+    daemon.signal(signal.SIGHUP)
+    wait(lambda: not daemon.config()["last_reload_success"], "the reload has failed")
+    assert where in daemon.config()["errors"][0]
+
+
+def test_a_record_is_there_after_a_stop_and_goes_on_after_a_start(daemon: Daemon) -> None:
+    file = daemon.directory / "record"
+    daemon.configure(more=f"probe: {{record: {file}}}\n")
+    for _ in range(2):
+        daemon.start()
+        wait(lambda: daemon.get("/any")[1] == "down", "the first sample")
+        assert daemon.stop() == 0
+    done = daemon.ask("replay", str(file), "--json")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert [event["event"] for event in found["events"]] == ["started", "stopped", "started", "stopped"]
+    assert [course["states"][0]["to"] for course in found["courses"]] == ["down", "down"]
+
+
+def test_nothing_goes_by_a_dry_run(daemon: Daemon) -> None:
+    by_name = free_port()
+    trial = "roles: {trial: {base: writer, dry_run: true}}\n"
+    daemon.configure(agent_check=f'listen: {{"127.0.0.1:{by_name}": null}}', more=trial)
+    daemon.start()
+    wait(lambda: daemon.get("/any")[1] == "down", "the first sample")
+
+    assert daemon.get("/trial")[:2] == (400, "Bad Request")
+    assert json.loads(daemon.get("/state")[2])["roles"]["trial"]["dry_run"] is True
+    assert agent_line(by_name, b"trial\n") == b"down #unknown\n"
+    check, weighed, why = (
+        daemon.ask("check", "trial"),
+        daemon.ask("check", "trial", "--weight"),
+        daemon.ask("why", "trial"),
+    )
+    assert (check.returncode, weighed.returncode, why.returncode) == (2, 1, 0)
+    assert check.stderr.startswith("healthagent: trial is a dry run, nothing may go by it")
+
+
 # --- agent-check ----------------------------------------------------------------------------------------------------
 
 

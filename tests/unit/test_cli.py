@@ -47,19 +47,23 @@ def test_help_tells_a_stranger_where_to_begin(capsys: pytest.CaptureFixture[str]
     assert usage("--help") == 0
     told = capsys.readouterr().out
 
-    for word in ("serve", "probe", "why", "ack", "config", "sql", "curl", "/etc/healthagent/healthagent.yaml"):
+    for word in (
+        *("serve", "probe", "why", "ack", "replay", "config", "sql", "curl"),
+        "/etc/healthagent/healthagent.yaml",
+    ):
         assert word in told
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, ["why"], ["ack"]], ids=" ".join)
+@pytest.mark.parametrize("command", [*COMMANDS, ["why"], ["ack"], ["replay"]], ids=" ".join)
 def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert usage(*command, "--help") == 0
     assert "--config FILE" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "argv", [[], ["nonsense"], ["config"], ["sql"], ["--nonsense"], ["serve", "x"], ["--config"], ["why"], ["ack", "x"]]
-)
+WRONG = [[], ["nonsense"], ["config"], ["sql"], ["--nonsense"], ["serve", "x"], ["--config"], ["why"], ["ack", "x"]]
+
+
+@pytest.mark.parametrize("argv", [*WRONG, ["replay"], ["replay", "a", "b"]])
 def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert usage(*argv) == 2
     told = capsys.readouterr()

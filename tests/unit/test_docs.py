@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from healthagent import budget, config, forms, rhythm, table
+from healthagent import budget, config, forms, recordfile, rhythm, table
 from healthagent.agentcheck import LINE_LIMIT, LINE_SECONDS, LINGER_SECONDS
 from healthagent.balancers import FORGOTTEN_SECONDS, MOST, Opinion
 from healthagent.checking import DEADLINE_SECONDS
@@ -21,6 +21,8 @@ from healthagent.policy import Base
 from healthagent.preface import BINARY_LIMIT
 from healthagent.reasons import Gate
 from healthagent.recipe_arguments import WITHIN
+from healthagent.recorder import FLUSH_SECONDS
+from healthagent.recordfile import BYTES_PER_SAMPLE, LEAST_BYTES
 from healthagent.schema import IGNORABLE, SECTIONS
 from healthagent.session import SWIFT_STATUS, SWIFT_VARIABLES
 from healthagent.sinks import FORMS
@@ -67,7 +69,7 @@ def test_the_example_configuration_is_valid(tmp_path: Path) -> None:
 
 
 COMMANDS = ["serve", "probe [--json]", "why ROLE [--json]", "ack [--cluster]", "config check [FILE]", "config show"]
-COMMANDS += ["check ROLE [--max-lag 5s] [--weight]"]
+COMMANDS += ["check ROLE [--max-lag 5s] [--weight]", "replay FILE [--config NEW.yaml]"]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "sql grants"])
@@ -190,3 +192,16 @@ def test_the_log_is_documented() -> None:
     for form in ("auto", *FORMS, "journal"):
         assert f"| `{form}` |" in text
         assert SECTIONS["log"]["format"].kind(form) == form
+
+
+def test_the_bounds_of_a_record_are_documented() -> None:
+    text = " ".join((DOCS / "record-and-replay.md").read_text("utf-8").split())
+    samples = SECTIONS["probe"]["record_samples"].default
+    for said in (
+        f"`probe.record_samples: {samples}`",
+        f"{BYTES_PER_SAMPLE} bytes for each of these samples ({samples * BYTES_PER_SAMPLE / 1e6:.0f} MB by default",
+        f"never less than {LEAST_BYTES // 1024} KiB",
+        f"every {FLUSH_SECONDS:g} s; a transition",
+        f"({recordfile.MODE:04o}, less what the umask takes)",
+    ):
+        assert said in text

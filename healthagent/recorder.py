@@ -1,0 +1,177 @@
+"""Keeps a record of what the probes bring, beside the loop: a disk that stands still or is full holds up nothing.
+
+Entries wait in memory for some seconds and are written together, by a thread: so they pack better, and a thread costs
+more than all the rest. What comes with a transition is written at once.
+"""
+
+from collections import deque
+from itertools import groupby
+from pathlib import Path
+
+from healthagent import __version__, clock
+from healthagent.config import Config, shown
+from healthagent.errand import Errand
+from healthagent.errors import StartError
+from healthagent.events import Event, Kind, Level
+from healthagent.facts import Snapshot
+from healthagent.logs import tell
+from healthagent.lookout import Lookout
+from healthagent.record import RELOAD, START, TURN, Ack, End, Entry, Header, Recording, Sample
+from healthagent.recordfile import RecordFile
+from healthagent.trail import Pins
+
+__all__ = ["FLUSH_SECONDS", "MOST_WAITING", "Recorder"]
+
+
+FLUSH_SECONDS = 10.0
+HURRY_SECONDS = 0.2  # behind the write before at the soonest, however many transitions there are
+LOOK_SECONDS = 2.0
+CLOSE_SECONDS = 1.0
+MOST_WAITING = 512  # entries in memory, of a disk that does not answer: minutes
+
+
+class Recorder:
+    """`check()` and then `adopt()` say where; without a file it does nothing. `close()` writes what is left."""
+
+    def __init__(self) -> None:
+        self._desks: dict[Path, _Desk] = {}  # of every file that there was, the one now is `_desk`
+        self._desk: _Desk | None = None
+        self._run: float | None = None
+
+    async def check(self, recording: Recording | None) -> None:
+        """StartError: nothing can be written there. Nothing is changed."""
+        if recording is None:
+            return
+        trouble = await Lookout("record", seconds=LOOK_SECONDS).look(RecordFile(recording).trouble)
+        if trouble is None:
+            trouble = f"{recording.path.parent} has not answered for {LOOK_SECONDS:g} s"
+        if trouble:
+            raise StartError(f"probe.record: {recording.path}: {trouble}")
+
+    def adopt(self, config: Config, pins: Pins, wall: float) -> None:
+        """From now on to the file of this configuration; `pins`: what is pinned now."""
+        before, recording = self._desk, config.record
+        path = recording.path if recording is not None else None
+        if before is not None and before.path != path:
+            before.leave(End(at=_now(), wall=wall))
+        why = START if self._run is None else RELOAD if before is not None and before.path == path else TURN
+        self._run = wall if self._run is None else self._run
+        self._desk = None
+        if recording is None:
+            return
+        self._desk = self._desks.setdefault(recording.path, _Desk(recording))
+        self._desk.resize(recording)
+        header = Header(
+            why=why,
+            at=_now(),
+            wall=wall,
+            run=self._run,
+            version=__version__,
+            server=config.login.where,
+            config=shown(config),
+            pins=pins,
+        )
+        self._desk.take(header, hurry=True)
+
+    def sample(self, snapshot: Snapshot, wall: float, pins: Pins, *, turned: bool) -> None:
+        """What a probe has brought, with the pins behind it; `turned`: a state or a verdict is not what it was."""
+        if self._desk is not None:
+            self._desk.take(Sample(snapshot=snapshot, wall=wall, pins=pins), hurry=turned)
+
+    def acknowledged(self, wall: float, *, cluster: bool) -> None:
+        """Somebody has acknowledged something; the next sample is judged so."""
+        if self._desk is not None:
+            self._desk.take(Ack(cluster=cluster, at=_now(), wall=wall))
+
+    async def close(self, wall: float) -> None:
+        """The program stops: a disk that answers gets it all, another one does not hold the stop up."""
+        if self._desk is not None:
+            self._desk.leave(End(at=_now(), wall=wall))
+        self._desk = None
+        for desk in self._desks.values():
+            await desk.close()
+
+
+class _Lost:
+    """In the place of samples for which there was no room."""
+
+    samples = 0
+
+
+class _Desk:
+    """What waits for one file, and the thread that takes it there."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.path = recording.path
+        self._file = RecordFile(recording)
+        self._waiting: deque[Entry | _Lost] = deque()  # filled by the loop, emptied by the thread
+        self._writing, self._leaving = Errand(), Errand()
+        self._lookout = Lookout("record", seconds=LOOK_SECONDS)
+        self._written_at = clock.now()
+        self._hurry = False
+        self._trouble = ""
+
+    def resize(self, recording: Recording) -> None:
+        self._file.resize(recording)
+
+    def take(self, entry: Entry, *, hurry: bool = False) -> None:
+        """To be written soon. Where the disk does not answer for long, the samples behind the first ones are lost."""
+        if len(self._waiting) < MOST_WAITING or isinstance(entry, Header):
+            self._waiting.append(entry)
+        else:
+            self._lose(isinstance(entry, Sample))
+        self._hurry = self._hurry or hurry
+        due = self._hurry or clock.now() - self._written_at >= FLUSH_SECONDS
+        if due and self._writing.due(HURRY_SECONDS):
+            self._hurry, self._written_at = False, clock.now()
+            self._writing.run(self._write())
+
+    def leave(self, end: End) -> None:
+        """Nothing more comes for now."""
+        self._waiting.append(end)
+        self._leaving.run(self._last())
+
+    async def close(self) -> None:
+        await self._leaving.wait(CLOSE_SECONDS)
+        await self._writing.close()
+        await self._leaving.close()
+
+    def _lose(self, samples: int) -> None:
+        last = self._waiting[-1] if self._waiting else None
+        if not isinstance(last, _Lost):
+            last = _Lost()
+            self._waiting.append(last)
+        last.samples += samples
+
+    async def _last(self) -> None:
+        await self._writing.wait(CLOSE_SECONDS)
+        await self._write()
+
+    async def _write(self) -> None:
+        said = await self._lookout.look(self._carry)
+        trouble, lost = said if said is not None else (f"has not answered for {LOOK_SECONDS:g} s", 0)
+        if trouble and not self._trouble:
+            self._tell(Level.ERROR, f"probe.record: {self.path}: {trouble}; it goes on when it can", trouble)
+        elif self._trouble and not trouble:
+            self._tell(Level.INFO, f"probe.record: {self.path} is written again; {lost} samples were lost")
+        self._trouble = trouble
+
+    def _tell(self, level: Level, says: str, trouble: str | None = None) -> None:
+        tell(Event(kind=Kind.FILE, level=level, says=says, fields={"file": str(self.path), "error": trouble}))
+
+    def _carry(self) -> tuple[str, int]:
+        """In the thread: what waits goes to the file. What was in the way ("": nothing), and how many were lost."""
+        entries, trouble, lost = [self._waiting.popleft() for _ in range(len(self._waiting))], "", 0
+        for missing, some in groupby(entries, lambda entry: isinstance(entry, _Lost)):
+            if missing:
+                self._file.lose(sum(entry.samples for entry in some if isinstance(entry, _Lost)))
+                continue
+            try:
+                lost += self._file.append([entry for entry in some if not isinstance(entry, _Lost)])
+            except OSError as error:
+                trouble = str(error.strerror or error)
+        return trouble, lost
+
+
+def _now() -> float:
+    return round(clock.now(), 6)
