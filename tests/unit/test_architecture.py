@@ -86,6 +86,7 @@ DOORS: dict[str, set[str]] = {
     "listeners": {"agentcheck", "config", "errors", "handler", "kinds", "reception", "wire"},
     "trackwriter": set(),
     "tracker": {"board", "clock", "errors", "lookout", "render", "trackfile", "trackwriter"},
+    "notify": {"board", "model"},
     "service": {
         "__init__",
         "agentcheck",
@@ -95,6 +96,7 @@ DOORS: dict[str, set[str]] = {
         "listeners",
         "logs",
         "monitor",
+        "notify",
         "pin",
         "tracker",
         "web",
