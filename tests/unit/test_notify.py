@@ -158,16 +158,20 @@ def fill(name: str) -> int:
     raise AssertionError("there is always room")
 
 
+def open_files() -> set[Path]:
+    return set(Path("/proc/self/fd").iterdir())
+
+
 @pytest.mark.parametrize("name", ["", "/", "@", "vsock:2:1234", "relative"])
 def test_without_systemd_nothing_is_opened(name: str) -> None:
     async def live() -> None:
         notifier = Notifier(board_of(healthy()), lambda: True, {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "1"})
-        before = set(os.listdir("/proc/self/fd"))
+        before = open_files()
         notifier.ready()
         notifier.reloading()
         notifier.ready("refused")
         notifier.stopping()
-        assert set(os.listdir("/proc/self/fd")) == before
+        assert open_files() == before
         notifier.close()
 
     asyncio.run(live())
