@@ -42,6 +42,10 @@ record: packages .venv/test  ## what real servers of Debian 12 and 13 answer in 
 	lab/enter $(BIN)/python -m tests.recorder
 	LAB_ROOT="$$(tools/install trixie)" lab/enter $(BIN)/python -m tests.recorder
 
+deb:  ## dist/healthagent_VERSION-1_all.deb for Debian 12 and 13
+	@tools/install build
+	@packaging/build deb
+
 venv: .venv/test  ## .venv with this project and what tests and linters need
 
 packages:
@@ -68,4 +72,4 @@ clean:  ## removes .venv, caches and build products
 	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test fast bench lint unit integration matrix record venv packages optional-packages optional-tree clean
+.PHONY: help deb demo test fast bench lint unit integration matrix record venv packages optional-packages optional-tree clean

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from healthagent.model import Publication
     from healthagent.session import Watch
 
-__all__ = ["main"]
+__all__ = ["command_line", "main"]
 
 OK, DOWN, USAGE, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 130
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if checking.asked(argv):
         return checking.main(argv)
-    parser = _parser()
+    parser = command_line()
     arguments = parser.parse_args(argv)
     if arguments.socket is not None and not arguments.asks:
         parser.error("--socket is for check, why, ack and config haproxy|keepalived|hetzner: they ask the daemon")
@@ -85,7 +85,8 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Every command and option; the manual page and the completion of shells are made from it."""
     parser = argparse.ArgumentParser(
         prog="healthagent",
         description="Tells load balancers whether this MariaDB node may take writes, reads or nothing.",

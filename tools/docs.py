@@ -29,7 +29,9 @@ def settings() -> str:
 
 
 def roles() -> str:
-    rows = [f"| `{key}` | {_default(item)} | {_bases(key)} | {item.meaning} |" for key, item in ROLE_SETTINGS.items()]
+    rows = [
+        f"| `{key}` | {default_of(item)} | {bases_of(key)} | {item.meaning} |" for key, item in ROLE_SETTINGS.items()
+    ]
     return _table("| setting | default | roles of base | meaning |", rows)
 
 
@@ -50,10 +52,10 @@ def rendered(text: str) -> str:
 
 
 def _setting(path: str, setting: Setting) -> str:
-    return f"| `{path}` | {_default(setting)} | {setting.meaning} |"
+    return f"| `{path}` | {default_of(setting)} | {setting.meaning} |"
 
 
-def _default(setting: Setting) -> str:
+def default_of(setting: Setting) -> str:
     """A default as one would write it."""
     value = setting.say(setting.default)
     if value in (None, [], {}):
@@ -86,7 +88,7 @@ def _roles(bases: list[Base]) -> str:
     return "all but stale-ok" if set(bases) == set(Base) - {Base.STALE_OK} else ", ".join(bases)
 
 
-def _bases(key: str) -> str:
+def bases_of(key: str) -> str:
     bases = ", ".join(f"`{base}`" for base in Base if key in role_keys(base, own=True))
     return f"{bases} (own roles)" if key in OWN_ONLY else bases
 
