@@ -15,7 +15,7 @@ help:  ## this list
 demo: packages .venv/run  ## a real Galera cluster, agents, HAProxy and a tour; TOUR=0 stays up for playing
 	@lab/enter $(BIN)/python -m demo $(if $(filter 0,$(TOUR)),--stay)
 
-test: optional-packages optional-tree lint unit integration  ## everything: linters, then all tests, those with real servers too
+test: optional-packages optional-tree lint unit integration test-packages  ## everything: linters, then all tests, those with real servers too
 
 fast: lint unit  ## linters and the tests that need no database: no packages, about a minute
 
@@ -30,6 +30,11 @@ unit: .venv/test
 # As root they run in namespaces of their own; elsewhere they skip (or fail, where CI=true).
 integration: .venv/test
 	$(BIN)/python -m tools.side_by_side
+
+# Both Debians side by side, each a machine of its own. Without root they skip.
+test-packages: .venv/test  ## the Debian package in a Debian 12 and a Debian 13 that are booted: systemd, upgrade, purge
+	@{ tools/install build && tools/install booted >/dev/null; } || test "$$CI" != true
+	$(if $(filter 0,$(shell id -u)),lab/enter) $(BIN)/pytest -q -n 2 --dist loadgroup tests/packaging
 
 matrix: packages .venv/test  ## the tests with real servers again, on MariaDB 11.8 of Debian 13
 	LAB_ROOT="$$(tools/install trixie)" $(BIN)/python -m tools.side_by_side
@@ -72,4 +77,4 @@ clean:  ## removes .venv, caches and build products
 	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help deb demo test fast bench lint unit integration matrix record venv packages optional-packages optional-tree clean
+.PHONY: help deb demo test test-packages fast bench lint unit integration matrix record venv packages optional-packages optional-tree clean
