@@ -153,6 +153,7 @@ class Machine(Process):
         if self._directory.is_mount():
             _do("umount", "--lazy", str(self._directory / "root"))
             _do("umount", "--lazy", str(self._directory))
+            self._directory.rmdir()
         if self._cgroup.exists():
             wait_until(self._emptied, 10, f"the cgroups of {self!r} are empty")
 
