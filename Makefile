@@ -10,7 +10,7 @@ BIN := .venv/bin
 FAST_TESTS := tests/unit tests/property tests/component tests/examples tests/recorded
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 demo: packages .venv/run  ## a real Galera cluster, agents, HAProxy and a tour; TOUR=0 stays up for playing
 	@lab/enter $(BIN)/python -m demo $(if $(filter 0,$(TOUR)),--stay)
@@ -33,6 +33,10 @@ integration: .venv/test
 
 matrix: packages .venv/test  ## the tests with real servers again, on MariaDB 11.8 of Debian 13
 	LAB_ROOT="$$(tools/install trixie)" $(BIN)/python -m tools.side_by_side
+
+# Against the installed package, with Debian's own versions of Python and its libraries; needs root.
+test-debian: deb  ## the tests that need no database on Debian 12 and 13, against the installed package and their libraries
+	@for release in bookworm trixie; do tools/on_debian --with dist $$release sh /src/tools/fast_tests || exit; done
 
 bench:  ## load, cost, start, core, detection, into benchmarks/RESULTS.md; ONLY=load measures one alone
 	@tools/install bench
@@ -72,4 +76,4 @@ clean:  ## removes .venv, caches and build products
 	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help deb demo test fast bench lint unit integration matrix record venv packages optional-packages optional-tree clean
+.PHONY: help deb test-debian demo test fast bench lint unit integration matrix record venv packages optional-packages optional-tree clean
