@@ -1,6 +1,7 @@
 """The composition root: builds everything, handles signals, reloads; a dead task ends the process."""
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import signal
@@ -14,6 +15,7 @@ from healthagent.doorbell import Doorbell
 from healthagent.errors import ConfigError, HealthagentError, StartError
 from healthagent.listeners import Listeners, raise_file_limit, warn_of_few_files
 from healthagent.monitor import Monitor
+from healthagent.notify import Notifier
 from healthagent.pin import Keeper, PinFile
 from healthagent.tracker import Tracker
 from healthagent.web import Web
@@ -45,6 +47,7 @@ class Service:
         self._reload_errors: list[str] = []
 
     async def run(self) -> None:
+        faulthandler.enable()  # systemd's watchdog ends a loop that is stuck by SIGABRT: so the journal says where
         raise_file_limit()
         self._monitor = Monitor(self._config, Keeper(PinFile(self._config.state_dir)))
         self._web = Web(
@@ -61,6 +64,7 @@ class Service:
         self._listeners = Listeners(self._web.server, self._agent_check)
         self._tracker = Tracker(self._monitor.board)
         self._doorbell = Doorbell(self._monitor.look_now)
+        self._notifier = Notifier(self._monitor.board, self._monitor.turns)
         stop, reload = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -75,9 +79,12 @@ class Service:
             gc.collect()
             gc.freeze()  # what is there now stays: to look through it again would hold up an answer for 10 ms
             warn_of_few_files()
+            self._notifier.ready()
             await self._watch(stop, reload)
             log.info("stopped")
         finally:
+            self._notifier.stopping()
+            self._notifier.close()
             self._tracker.close()
             self._doorbell.close()
             await self._listeners.close()
@@ -95,7 +102,9 @@ class Service:
                     raise HealthagentError("the monitor has ended")
                 if reloading.done():
                     reload.clear()
+                    self._notifier.reloading()
                     await self._reload()
+                    self._notifier.ready("; ".join(self._reload_errors))
                 reloading.cancel()
         finally:
             stopping.cancel()
