@@ -7,7 +7,6 @@ import asyncio
 import os
 import pwd
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,16 +14,18 @@ from healthagent import config, once
 from healthagent.config import Config
 from healthagent.document import DEFAULT_PATH
 from healthagent.enrol import enrol
-from healthagent.errors import HealthagentError
+from healthagent.errors import ConfigError, HealthagentError
 from healthagent.firewall import rules
 from healthagent.grants import MONITOR, Account, account_of
 from healthagent.model import Publication
+from healthagent.reasons import State
 from healthagent.steps import Mark, Steps
 
 __all__ = ["run"]
 
 SYSTEMCTL_SECONDS = 60.0
 SERVICE = "healthagent.service"
+BOOTED = Path("/run/systemd/system")  # as sd_booted(3) looks
 
 
 def run(path: Path | None, *, apply: bool) -> int:
@@ -80,7 +81,7 @@ def _service(path: Path | None, steps: Steps) -> None:
     unit = _unit(path)
     if unit is None:
         steps.tell("service", Mark.NOTE, f"{path} is not the configuration of {SERVICE}: start its service yourself")
-    elif not Path("/run/systemd/system").is_dir():
+    elif not BOOTED.is_dir():
         steps.tell("service", Mark.NOTE, "systemd does not run here: start `healthagent serve` by what starts daemons")
     else:
         _by_systemd(unit, steps)
@@ -123,32 +124,24 @@ def _systemctl(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def _probe(path: Path | None, account: Account, seen: Publication | None, works: bool, steps: Steps) -> None:
-    """The table of `probe`: as the daemon's user where it can be, else of what has been seen as who runs this."""
+    """The table of `probe`: by the daemon's user and its account where they are there, else of what root has seen."""
     user = _passwd(account.user)
-    if works and user is not None and os.geteuid() == 0:
-        table = _probed_by(user, path)
-        if not table.startswith("state "):
-            steps.tell("login", Mark.FAILED, f"`healthagent probe` as {user.pw_name}: {' '.join(table.split())}")
-        elif table.startswith("state auth_error"):
-            steps.tell("login", Mark.FAILED, f"{account.quoted} does not get in")
+    if works and os.geteuid() == 0 and (user is not None or not account.by_socket):
+        try:
+            seen = _as_user(user, path)
+        except (OSError, ConfigError) as error:
+            steps.tell("login", Mark.FAILED, f"as {account.user}: {error}")
         else:
-            steps.tell("login", Mark.THERE, f"{account.quoted} gets in")
-        print(f"\n{table}", end="")
-    elif seen is not None:
+            gets_in = seen.state is not State.AUTH_ERROR
+            steps.tell("login", Mark.THERE if gets_in else Mark.FAILED, f"{account.quoted}, {seen.state.word}")
+    if seen is not None:
         print("", *once.table(seen), sep="\n")
 
 
-def _probed_by(user: pwd.struct_passwd, path: Path | None) -> str:
-    named = [] if path is None else ["--config", str(path)]
-    done = subprocess.run(  # a probe has deadlines of its own
-        [sys.executable, "-m", "healthagent", "probe", *named],
-        user=user.pw_uid,
-        group=user.pw_gid,
-        extra_groups=os.getgrouplist(user.pw_name, user.pw_gid),
-        env={**os.environ, "HOME": user.pw_dir},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return done.stdout
+def _as_user(user: pwd.struct_passwd | None, path: Path | None) -> Publication:
+    """The last step: root is not needed any more. MariaDB's unix_socket goes by the user of the process."""
+    if user is not None:
+        os.initgroups(user.pw_name, user.pw_gid)
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+    return asyncio.run(once.look(_as_the_daemon(path)))

@@ -110,7 +110,7 @@ DOORS: dict[str, set[str]] = {
     "firewall": {"config"},
     "steps": set(),
     "enrol": {"config", "facts", "grants", "link", "model", "once", "reasons", "session", "steps"},
-    "setup": {"config", "document", "enrol", "errors", "firewall", "grants", "model", "once", "steps"},
+    "setup": {"config", "document", "enrol", "errors", "firewall", "grants", "model", "once", "reasons", "steps"},
     "nodes": {"errors", "kinds"},
     "budget": {"errors", "kinds"},
     "recipe_haproxy": {"budget", "kinds", "nodes"},
