@@ -50,6 +50,13 @@ deb:  ## dist/healthagent_VERSION-1_all.deb for Debian 12 and 13
 	@tools/install build
 	@packaging/build deb
 
+rpm:  ## dist/healthagent-VERSION-1.noarch.rpm
+	@tools/install build
+	@packaging/build rpm
+
+dist:  ## sdist and wheel in dist/
+	@packaging/build dist
+
 venv: .venv/test  ## .venv with this project and what tests and linters need
 
 packages:
@@ -76,4 +83,4 @@ clean:  ## removes .venv, caches and build products
 	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help deb test-debian demo test fast bench lint unit integration matrix record venv packages optional-packages optional-tree clean
+.PHONY: help deb rpm dist test-debian demo test fast bench lint unit integration matrix record venv packages optional-packages optional-tree clean

@@ -150,7 +150,7 @@ def test_a_wrong_configuration_is_2(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_without_a_server_it_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "healthagent.yaml"
-    file.write_text(f"mysql: {{socket: {tmp_path}/no.sock}}\nstate_dir: {tmp_path}\n")
+    file.write_text(f"mysql: {{socket: {tmp_path}/no.sock, datadir: {tmp_path}}}\nstate_dir: {tmp_path}\n")
     assert cli.main(["setup", "--config", str(file)]) == 1
     told = capsys.readouterr().out
     assert f"server    {Mark.FAILED:8}  {tmp_path}/no.sock as " in told
