@@ -17,6 +17,7 @@ from tools.manual import commands
 
 ROOT = Path(__file__).parents[2]
 NEWER = "99.0"
+pytestmark = pytest.mark.xdist_group("deb")  # one worker: the packages are built once
 CONFIG = "/etc/healthagent/healthagent.yaml"
 RELEASES = ["bookworm", "trixie"]
 # what a package must not leave to chance: where everything is
