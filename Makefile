@@ -10,7 +10,7 @@ BIN := .venv/bin
 FAST_TESTS := tests/unit tests/property tests/component tests/examples tests/recorded
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 demo: packages .venv/run  ## a real Galera cluster, agents, HAProxy and a tour; TOUR=0 stays up for playing
 	@lab/enter $(BIN)/python -m demo $(if $(filter 0,$(TOUR)),--stay)

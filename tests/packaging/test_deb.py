@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,9 @@ import pytest
 from healthagent import __version__
 from healthagent.schema import ROLE_SETTINGS, SECTIONS, TOP_LEVEL
 from tests.binaries import need
+from tests.packaging.building import ROOT, build, run
 from tools.manual import commands
 
-ROOT = Path(__file__).parents[2]
 NEWER = "99.0"
 pytestmark = pytest.mark.xdist_group("deb")  # one worker: the packages are built once
 CONFIG = "/etc/healthagent/healthagent.yaml"
@@ -40,33 +39,13 @@ FILES = {
 }
 
 
-def run(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
-    """What it says; a failure shows all of that."""
-    done = subprocess.run(
-        list(map(str, command)),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        env={**os.environ, **(env or {})},
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
-def built(directory: Path, version: str = __version__) -> Path:
-    env = {"OUT": str(directory), "BUILD": str(directory / "build"), "HEALTHAGENT_VERSION": version}
-    return Path(run("packaging/build", "deb", env=env).splitlines()[-1])
-
-
 @pytest.fixture(scope="module")
 def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the package of this version and the same as a newer one."""
     need("dpkg-buildpackage", "dh", "dh_python3", "lintian")
     directory = tmp_path_factory.mktemp("debs")
     for version in (__version__, NEWER):
-        built(directory, version)
+        build("deb", directory, version=version)
     return directory
 
 
@@ -105,7 +84,7 @@ def test_what_it_says_of_itself(deb: Path) -> None:
 
 
 def test_the_same_source_makes_the_same_bytes(deb: Path, tmp_path: Path) -> None:
-    again = built(tmp_path)
+    (again,) = build("deb", tmp_path)
     assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(deb.read_bytes()).digest()
 
 
