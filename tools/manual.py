@@ -238,7 +238,7 @@ _healthagent() {
         esac
     fi
     mapfile -t COMPREPLY < <(compgen ${files:+-f} -W "$words" -- "$current")
-    [[ -z $files ]] || compopt -o filenames 2>/dev/null
+    [[ -z $files ]] || compopt -o filenames 2>/dev/null || :
 }
 complete -F _healthagent healthagent
 """

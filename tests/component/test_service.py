@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.loops import LOOPS
+
 
 def free_port() -> int:
     with socket.socket() as listener:
@@ -464,7 +466,7 @@ def test_an_agent_check_port_can_become_one_of_http_and_back(daemon: Daemon) -> 
     assert agent_line(other).startswith(b"down #"), "and agent-check again"
 
 
-@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize("installed", sorted({"uvloop" in LOOPS, False}))
 def test_it_runs_on_uvloop_where_that_is_installed_and_without_as_well(
     daemon: Daemon, tmp_path: Path, installed: bool
 ) -> None:

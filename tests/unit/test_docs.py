@@ -1,5 +1,6 @@
 """The documentation says what the code does: every path, setting, state, reason, gate and command stands in it."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from healthagent.reasons import Gate
 from healthagent.recipe_arguments import WITHIN
 from healthagent.schema import IGNORABLE, SECTIONS
 from healthagent.session import SWIFT_STATUS, SWIFT_VARIABLES
+from healthagent.steps import Mark
 from healthagent.trackwriter import BEAT_SECONDS, GIVE_UP_SECONDS, RETRY_SECONDS
 from healthagent.web import ALIASES
 from tests.component.probers import PROBERS
@@ -58,7 +60,7 @@ def test_the_example_configuration_is_valid(tmp_path: Path) -> None:
 
 
 COMMANDS = ["serve", "probe [--json]", "why ROLE [--json]", "ack [--cluster]", "config check [FILE]", "config show"]
-COMMANDS += ["check ROLE [--max-lag 5s] [--weight]"]
+COMMANDS += ["check ROLE [--max-lag 5s] [--weight]", "setup [--apply]"]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "sql grants"])
@@ -150,3 +152,12 @@ def test_the_bell_of_the_example_is_the_one_of_its_page() -> None:
     assert 'notify: "127.0.0.1:9203"' in text
     assert "/dev/udp/127.0.0.1/9203;" in (examples / "healthagent-notify").read_text("utf-8")
     assert f"at most {1 / PAUSE_SECONDS:g} rings a second" in " ".join(text.split())
+
+
+def test_every_step_and_mark_of_setup_is_documented() -> None:
+    text = (DOCS / "install.md").read_text("utf-8")
+    source = "".join((ROOT / "healthagent" / f"{room}.py").read_text("utf-8") for room in ("setup", "enrol"))
+    told = set(re.findall(r'steps\.tell\("(\w+)"', source)) | {"grant", "database", "table"}
+    assert len(told) >= 9
+    assert [name for name in sorted(told) if f"`{name}`" not in text] == []
+    assert [mark for mark in Mark if mark is not Mark.NOTE and f"`{mark}`" not in text] == []
