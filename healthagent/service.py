@@ -5,6 +5,7 @@ import faulthandler
 import gc
 import logging
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,7 +48,8 @@ class Service:
         self._reload_errors: list[str] = []
 
     async def run(self) -> None:
-        faulthandler.enable()  # systemd's watchdog ends a loop that is stuck by SIGABRT: so the journal says where
+        if sys.stderr is not None:  # closed: `2>&-`
+            faulthandler.enable()  # systemd's watchdog ends a loop that is stuck by SIGABRT: so the journal says where
         raise_file_limit()
         self._monitor = Monitor(self._config, Keeper(PinFile(self._config.state_dir)))
         self._web = Web(
