@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import pytest
 from lab import lab_dir
 from lab.booted import SUITES, booted
 from tests.binaries import need
+from tests.packaging.building import build
 from tests.packaging.node import Node
 
-ROOT = Path(__file__).parents[2]
 OLDER, NEWER = "0.0.1", "99.0.0"
 
 
@@ -43,21 +42,17 @@ def deb() -> Callable[[str], Path]:
     """Builds the package with that version, once for all workers."""
     need("dpkg-buildpackage", "dh", "dh_python3")
 
-    def build(version: str) -> Path:
+    def built(version: str) -> Path:
         out = lab_dir() / "deb"
         out.mkdir(exist_ok=True)
         with (out / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             file = out / f"healthagent_{version}-1_all.deb"
             if not file.exists():
-                environment = {**os.environ, "OUT": str(out), "HEALTHAGENT_VERSION": version}
-                done = subprocess.run(
-                    [ROOT / "packaging" / "build", "deb"], env=environment, capture_output=True, text=True, check=False
-                )
-                assert done.returncode == 0, done.stderr
+                build("deb", out, version=version)
             return file
 
-    return build
+    return built
 
 
 @pytest.fixture(scope="module", params=[pytest.param(suite, marks=pytest.mark.xdist_group(suite)) for suite in SUITES])

@@ -45,7 +45,8 @@ class Node(Machine):
 
     def heal(self) -> None:
         """Both services run, the configuration is the package's own, and the agent says yes."""
-        self.path(DROP_IN).unlink(missing_ok=True)
+        for path in self.path("/run/systemd/system").glob("*.service.d/*.conf"):
+            path.unlink()
         self.put(CONFIG, self.config)
         self.systemctl("daemon-reload")
         self.systemctl("kill", "--signal=CONT", "mariadb", check=False)

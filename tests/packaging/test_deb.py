@@ -69,6 +69,7 @@ def test_what_is_in_it(deb: Path) -> None:
     rooms = {path.name for path in (ROOT / "healthagent").glob("*.py")}
     assert {Path(name).name for name in listed if re.search("/dist-packages/healthagent/[^/]+.py$", name)} == rooms
     examples = {str(path.relative_to(ROOT)) for path in ROOT.glob("*-examples/*")}
+    examples |= {str(path.relative_to(ROOT / "systemd")) for path in ROOT.glob("systemd/mariadb.service.d/*")}
     assert {name.partition("/examples/")[2] for name in listed if re.search("/examples/.+/.", name)} == examples
     assert [name for name in listed if "__pycache__" in name or "/tests" in name] == []
 
