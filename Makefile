@@ -35,7 +35,7 @@ integration: .venv/test
 test-packages: .venv/test  ## the Debian package in a Debian 12 and a Debian 13 that are booted: systemd, upgrade, purge
 	@{ tools/install build && tools/install booted && tools/install suite bookworm && tools/install suite trixie; } >/dev/null \
 		|| test "$$CI" != true
-	$(if $(filter 0,$(shell id -u)),lab/enter) $(BIN)/pytest -q -n 2 --dist loadgroup tests/packaging
+	$(if $(filter 0,$(shell id -u)),lab/enter) $(BIN)/pytest -q -n 2 --dist loadscope tests/packaging
 
 matrix: packages .venv/test  ## the tests with real servers again, on MariaDB 11.8 of Debian 13
 	LAB_ROOT="$$(tools/install trixie)" $(BIN)/python -m tools.side_by_side

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -23,8 +24,8 @@ __all__ = ["SUITES", "Machine", "booted"]
 SUITES = ("bookworm", "trixie")
 BOOT_SECONDS = 60.0
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
-# Puts itself into a cgroup, so that two machines do not share one, and becomes the program.
-ENTER_CGROUP = 'echo $$ >"$0/cgroup.procs" && exec "$@"'
+# Puts itself into a cgroup of its own, and hides what nspawn would leave behind in /run; then it becomes the program.
+ENTER = 'echo $$ >"$0/cgroup.procs" && mount -t tmpfs -o mode=0755 lab-run /run && exec "$@"'
 
 Answer = subprocess.CompletedProcess[str]
 
@@ -45,19 +46,19 @@ def cgroups() -> Path:
 
 
 class Machine(Process):
-    """One machine with a network of its own, in which there is nobody else. Its name is that of the suite."""
+    """One machine of that suite, with a network of its own, in which there is nobody else."""
 
     def __init__(self, suite: str) -> None:
         tree, self.suite = booted(suite), suite
-        self._directory = lab_dir() / suite
-        self._cgroup = cgroups() / f"{lab_dir().name}.{suite}"
+        self._directory = Path(tempfile.mkdtemp(prefix=f"{suite}.", dir=lab_dir()))
+        self._cgroup = cgroups() / f"{lab_dir().name}.{self._directory.name}"
         nspawn = of_tree(tree, "usr/bin/systemd-nspawn")
         # `--keep-unit` and `--register=no`: there is no systemd here that would make a unit of it
-        flags = ["--quiet", f"--directory={self._directory}/root", f"--machine={suite}", "--boot", "--private-network"]
+        flags = ["--quiet", f"--directory={self._directory}/root", "--boot", "--private-network"]
         flags += ["--register=no", "--keep-unit", "--console=pipe"]
         super().__init__(
-            ["/bin/sh", "-c", ENTER_CGROUP, self._cgroup, *nspawn, *flags],
-            log=lab_dir() / f"{suite}.console",
+            ["unshare", "--mount", "/bin/sh", "-c", ENTER, self._cgroup, *nspawn, *flags],
+            log=lab_dir() / f"{self._directory.name}.console",
             env={"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
         )
         self._tree = tree
@@ -66,7 +67,6 @@ class Machine(Process):
     def start(self, *arguments: str) -> Self:
         """Returns when systemd has started all that it starts at boot."""
         scratch = self._directory
-        scratch.mkdir()
         _do("mount", "-t", "tmpfs", "-o", "mode=0755,size=3G", "lab-machine", str(scratch))
         for name in ("upper", "work", "root"):
             (scratch / name).mkdir()
@@ -153,7 +153,6 @@ class Machine(Process):
         if self._directory.is_mount():
             _do("umount", "--lazy", str(self._directory / "root"))
             _do("umount", "--lazy", str(self._directory))
-            self._directory.rmdir()
         if self._cgroup.exists():
             wait_until(self._emptied, 10, f"the cgroups of {self!r} are empty")
 

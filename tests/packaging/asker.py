@@ -24,12 +24,13 @@ def ask(port: int, path: str) -> str:
 
 
 def main(port: int, path: str) -> None:
-    started, said, count = time.monotonic(), [], 0
+    said: list[tuple[float, str]] = []
+    started, count = time.monotonic(), 0
     while not select.select([sys.stdin], [], [], 0.005)[0]:
         word = ask(port, path)
         count += 1
         if not said or said[-1][1] != word:
-            said.append([time.monotonic() - started, word])
+            said.append((time.monotonic() - started, word))
             print("asking", flush=True)
     print(json.dumps({"said": said, "count": count}))
 

@@ -55,7 +55,7 @@ def deb() -> Callable[[str], Path]:
     return built
 
 
-@pytest.fixture(scope="module", params=[pytest.param(suite, marks=pytest.mark.xdist_group(suite)) for suite in SUITES])
+@pytest.fixture(scope="module", params=SUITES)
 def running_node(request: pytest.FixtureRequest, deb: Callable[[str], Path]) -> Iterator[Node]:
     """A database node with the package, the older one of two, and its account."""
     need_tree(request.param)
