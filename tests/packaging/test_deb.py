@@ -16,7 +16,6 @@ from tests.packaging.building import ROOT, build, run
 from tools.manual import commands
 
 NEWER = "99.0"
-pytestmark = pytest.mark.xdist_group("deb")  # one worker: the packages are built once
 CONFIG = "/etc/healthagent/healthagent.yaml"
 RELEASES = ["bookworm", "trixie"]
 # what a package must not leave to chance: where everything is
