@@ -50,7 +50,7 @@ async def enrol(settings: Config, here: Login, account: Account, steps: Steps) -
     try:
         async with asyncio.timeout(SQL_SECONDS):
             await link.open(SQL_SECONDS)
-            works = await _account(link, settings, account, _objection(seen), steps)
+            works = await _account(link, settings, account, _objection(seen, login, account), steps)
             await link.leave()
     except Exception as error:  # aiomysql's, or the end of the connection
         steps.tell("account", Mark.FAILED, f"{here.where}: {failure_of(error, abandoned=0).message}")
@@ -60,8 +60,10 @@ async def enrol(settings: Config, here: Login, account: Account, steps: Steps) -
     return seen, works
 
 
-def _objection(seen: Publication) -> str | None:
+def _objection(seen: Publication, login: Login, account: Account) -> str | None:
     """Why no account may be created here and now."""
+    if not account.by_socket and not login.password:  # one from a credential of systemd is not seen here
+        return "no password is known: put it into mysql.password_file, or use `healthagent sql grants`"
     state, server = seen.state, seen.snapshot.server if seen.snapshot is not None else None
     if state in REPLICAS:
         return f"this is a replica ({state.word}), and what is written here is nowhere else: run it on the primary"

@@ -49,13 +49,11 @@ def run(path: Path | None, *, apply: bool) -> int:
 
 def _as_the_daemon(path: Path | None) -> Config:
     """The settings as it will read them: its user is another one, and root's ~/.my.cnf is not for it."""
-    try:
-        os.environ["HOME"] = pwd.getpwnam(MONITOR).pw_dir
-    except KeyError:
-        os.environ["HOME"] = "/nonexistent"
+    user = _passwd(MONITOR)
+    os.environ["HOME"] = "/nonexistent" if user is None else user.pw_dir
     settings = config.load(path)
-    mysql = settings.settings["mysql"]
-    if mysql["user"] is not None or mysql["defaults_file"] is not None:
+    me = _passwd(os.geteuid())
+    if settings.settings["mysql"]["user"] is not None or me is None or settings.login.user != me.pw_name:
         return settings
     return replace(settings, login=replace(settings.login, user=MONITOR))
 
@@ -70,9 +68,9 @@ def _system_user(account: Account, steps: Steps) -> None:
     steps.tell("user", Mark.FAILED, f"no system user {account.user}; the package makes it, or: {make}")
 
 
-def _passwd(name: str) -> pwd.struct_passwd | None:
+def _passwd(who: str | int) -> pwd.struct_passwd | None:
     try:
-        return pwd.getpwnam(name)
+        return pwd.getpwuid(who) if isinstance(who, int) else pwd.getpwnam(who)
     except KeyError:
         return None
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from healthagent.policy import Base
 from healthagent.reasons import GATE_TEXT, REASON_TEXT, STATE_TEXT, Gate, Reason, State
-from healthagent.schema import OWN_ONLY, ROLE_SETTINGS, SECTIONS, TOP_LEVEL, Setting, role_keys
+from healthagent.schema import ROLE_SETTINGS, SECTIONS, TOP_LEVEL, Setting
 from healthagent.table import ASYNC, CONNECTION, GALERA
+from tools.settings import bases_of as _bases
+from tools.settings import default_of as _default
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -29,9 +31,7 @@ def settings() -> str:
 
 
 def roles() -> str:
-    rows = [
-        f"| `{key}` | {default_of(item)} | {bases_of(key)} | {item.meaning} |" for key, item in ROLE_SETTINGS.items()
-    ]
+    rows = [f"| `{key}` | {_default(item)} | {_bases(key)} | {item.meaning} |" for key, item in ROLE_SETTINGS.items()]
     return _table("| setting | default | roles of base | meaning |", rows)
 
 
@@ -52,21 +52,7 @@ def rendered(text: str) -> str:
 
 
 def _setting(path: str, setting: Setting) -> str:
-    return f"| `{path}` | {default_of(setting)} | {setting.meaning} |"
-
-
-def default_of(setting: Setting) -> str:
-    """A default as one would write it."""
-    value = setting.say(setting.default)
-    if value in (None, [], {}):
-        return "-"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, dict):
-        return ", ".join(f"`{key}: {item}`" for key, item in value.items())
-    if isinstance(value, list):
-        return ", ".join(f"`{host}:{port}`" for host, port in value)
-    return f"`{value}`"
+    return f"| `{path}` | {_default(setting)} | {setting.meaning} |"
 
 
 def _askers(gate: Gate) -> str:
@@ -86,11 +72,6 @@ def _roles(bases: list[Base]) -> str:
     if set(bases) == set(Base):
         return "all"
     return "all but stale-ok" if set(bases) == set(Base) - {Base.STALE_OK} else ", ".join(bases)
-
-
-def bases_of(key: str) -> str:
-    bases = ", ".join(f"`{base}`" for base in Base if key in role_keys(base, own=True))
-    return f"{bases} (own roles)" if key in OWN_ONLY else bases
 
 
 def _table(head: str, rows: list[str]) -> str:

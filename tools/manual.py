@@ -19,10 +19,11 @@ from healthagent.cli import EPILOG, command_line
 from healthagent.places import CONFIG_FILE, CONTROL_SOCKET
 from healthagent.policy import Base
 from healthagent.schema import ROLE_SETTINGS, SECTIONS, TOP_LEVEL, Setting
-from tools.docs import DOCS, bases_of, default_of
+from tools.settings import bases_of, default_of
 
 __all__ = ["Command", "commands", "completion", "page_of_commands", "page_of_settings"]
 
+DOCS = Path(__file__).parents[1] / "docs"
 ROLES = (*Base, "replica")
 # `    --max-lag 5s    the data may be that old`: an option, or an argument, as the help of `check` lists it
 LISTED = re.compile(r"^  ((?:--)?\S+(?: \S+)?) {2,}(\S.*)$", re.MULTILINE)
@@ -131,8 +132,7 @@ def page_of_settings() -> str:
         for name, keys in SECTIONS.items()
     ]
     roles = [
-        _item(key, f"{item.meaning} (default: {default_of(item)}; base: {bases_of(key)})")
-        for key, item in ROLE_SETTINGS.items()
+        _item(key, f"{item.meaning} ({_default(item)}base: {bases_of(key)})") for key, item in ROLE_SETTINGS.items()
     ]
     return _page(
         "healthagent.yaml",
@@ -161,8 +161,13 @@ def page_of_settings() -> str:
 
 
 def _of_setting(key: str, setting: Setting) -> str:
+    default = _default(setting).removesuffix("; ")
+    return _item(key, f"{setting.meaning} ({default})" if default else setting.meaning)
+
+
+def _default(setting: Setting) -> str:
     default = default_of(setting)
-    return _item(key, setting.meaning + ("" if default == "-" else f" (default: {default})"))
+    return "" if default == "-" else f"default: {default}; "
 
 
 def _of_command(command: Command) -> str:

@@ -1,6 +1,7 @@
 """`healthagent setup` on real servers: what it says, what --apply does, and that a second run does nothing."""
 
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,25 +91,39 @@ def test_an_account_that_logs_in_otherwise_is_left_alone(without: MariaDB) -> No
     assert row["plugin"] == "mysql_native_password"
 
 
+def by_tcp(server: MariaDB, home: Path, password: str) -> tuple[int, list[str]]:
+    """`setup --apply` for an account over TCP; root's option file says where its own login goes."""
+    config = lab_dir() / "by_tcp.yaml"
+    config.write_text(f"mysql: {{user: {USER}, host: {server.address}{password}}}\n")
+    (home / ".my.cnf").write_text(f"[client]\nsocket = {server.socket}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "healthagent", "--config", str(config), "setup", "--apply"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HOME": str(home)},
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout.splitlines()
+
+
 def test_a_password_of_the_configuration_is_the_account_s_and_never_shown(without: MariaDB, tmp_path: Path) -> None:
     password = lab_dir() / "password"
     password.write_text("it's \\secret\n")
     password.chmod(0o600)
-    os.chown(password, 65534, 65534)
-    config = lab_dir() / "by_password.yaml"
-    config.write_text(f"mysql: {{user: {USER}, password_file: {password}, host: {without.address}}}\n")
-    command = [sys.executable, "-m", "healthagent", "--config", str(config), "setup", "--apply"]
-    (tmp_path / ".my.cnf").write_text(f"[client]\nsocket = {without.socket}\n")
+    os.chown(password, pwd.getpwnam(USER).pw_uid, -1)
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env={**os.environ, "HOME": str(tmp_path)}
-        )
-        lines = done.stdout.splitlines()
-        assert (done.returncode, done.stderr) == (0, "")
-        assert marks(lines) == {"account": "done", "grant": "done", "login": "is there"}
-        assert "secret" not in done.stdout
+        status, lines = by_tcp(without, tmp_path, f", password_file: {password}")
+        assert (status, marks(lines)) == (0, {"account": "done", "grant": "done", "login": "is there"})
+        assert not any("secret" in line for line in lines)
     finally:
         without.execute(f"DROP USER IF EXISTS {USER}@127.0.0.1")
+
+
+def test_an_account_without_a_password_is_none(without: MariaDB, tmp_path: Path) -> None:
+    status, lines = by_tcp(without, tmp_path, "")
+    assert (status, marks(lines), accounts(without)) == (1, {"account": "failed:", "grant": "failed:"}, 0)
+    assert "no password is known" in steps(lines, "account")[0][2]
 
 
 def test_read_only_is_respected(without: MariaDB) -> None:

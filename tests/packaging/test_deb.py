@@ -16,7 +16,6 @@ from tests.packaging.building import ROOT, build, run
 from tools.manual import commands
 
 NEWER = "99.0"
-pytestmark = pytest.mark.xdist_group("deb")  # one worker: the packages are built once
 CONFIG = "/etc/healthagent/healthagent.yaml"
 RELEASES = ["bookworm", "trixie"]
 # what a package must not leave to chance: where everything is
@@ -69,6 +68,7 @@ def test_what_is_in_it(deb: Path) -> None:
     rooms = {path.name for path in (ROOT / "healthagent").glob("*.py")}
     assert {Path(name).name for name in listed if re.search("/dist-packages/healthagent/[^/]+.py$", name)} == rooms
     examples = {str(path.relative_to(ROOT)) for path in ROOT.glob("*-examples/*")}
+    examples |= {str(path.relative_to(ROOT / "systemd")) for path in ROOT.glob("systemd/mariadb.service.d/*")}
     assert {name.partition("/examples/")[2] for name in listed if re.search("/examples/.+/.", name)} == examples
     assert [name for name in listed if "__pycache__" in name or "/tests" in name] == []
 

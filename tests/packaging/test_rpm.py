@@ -11,7 +11,6 @@ from healthagent import __version__
 from tests.binaries import need
 from tests.packaging.building import ROOT, build, run
 
-pytestmark = pytest.mark.xdist_group("rpm")
 FILES = (
     "/etc/healthagent/healthagent.yaml",
     "/usr/bin/healthagent",

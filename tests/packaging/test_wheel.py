@@ -17,8 +17,6 @@ from healthagent import __version__
 from tests.binaries import need
 from tests.packaging.building import ROOT, build, run
 
-pytestmark = pytest.mark.xdist_group("rpm")
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
