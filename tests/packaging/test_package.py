@@ -11,11 +11,9 @@ from tests.figures import measured
 from tests.packaging.conftest import NEWER, OLDER
 from tests.packaging.node import CONFIG, UNIT, Node
 
-# As haproxy-examples have it, twelve times: each checks at another moment of the second.
+# As haproxy-examples have it, twelve times: HAProxy spreads their first checks over the second that follows.
 SERVERS = 12
 HAPROXY = """\
-global
-    spread-checks 50
 defaults
     mode tcp
     timeout connect 1s
