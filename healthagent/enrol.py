@@ -37,8 +37,8 @@ async def enrol(settings: Config, here: Login, account: Account, steps: Steps) -
     if not login.local:
         steps.tell("account", Mark.FAILED, f"{login.where} is another machine: run `healthagent sql grants` for it")
         return None, False
-    if login.socket is not None or here.socket is None:
-        here = replace(here, socket=login.socket or config.DEFAULT_SOCKET)
+    socket = login.socket or here.socket or config.DEFAULT_SOCKET
+    here = replace(here, socket=socket, datadir=login.datadir, pid_file=login.pid_file)
     seen = await once.look(settings, here)
     failure = seen.snapshot.failure if seen.snapshot is not None else None
     if failure is not None:
