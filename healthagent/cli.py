@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,18 +19,16 @@ from healthagent.recipe_arguments import add_recipes
 
 if TYPE_CHECKING:
     from healthagent.config import Config
-    from healthagent.model import Publication
-    from healthagent.session import Watch
 
-__all__ = ["main"]
+__all__ = ["command_line", "main"]
 
 OK, DOWN, USAGE, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 130
-MONITOR = "healthagent"
 
 EPILOG = """\
 examples:
   healthagent sql grants | mariadb     the monitoring account, with SLAVE MONITOR and nothing else
+  healthagent setup                    what this node still lacks: account, grants, service; --apply does it
   healthagent probe                    state, verdict of every role and every gate, without a daemon
   healthagent config check FILE        everything that is wrong, with line and path
   healthagent config show              the effective settings, secrets hidden
@@ -57,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if checking.asked(argv):
         return checking.main(argv)
-    parser = _parser()
+    parser = command_line()
     arguments = parser.parse_args(argv)
     if arguments.socket is not None and not arguments.asks:
         parser.error("--socket is for check, why, ack and config haproxy|keepalived|hetzner: they ask the daemon")
@@ -86,7 +83,8 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Every command and option; the manual page and the completion of shells are made from it."""
     parser = argparse.ArgumentParser(
         prog="healthagent",
         description="Tells load balancers whether this MariaDB node may take writes, reads or nothing.",
@@ -106,6 +104,11 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", parents=[common], help="run the daemon (SIGHUP reloads, SIGTERM stops)")
     serve.set_defaults(run=_serve)
+    setup = commands.add_parser(
+        "setup", parents=[common], help="say what this node still lacks: account, grants, service"
+    )
+    setup.add_argument("--apply", action="store_true", help="do it, as root; without it nothing is changed")
+    setup.set_defaults(run=_setup)
     probe = commands.add_parser("probe", parents=[common], help="read the server once and explain every verdict")
     probe.add_argument("--json", action="store_true", help="the whole answer as JSON")
     probe.set_defaults(run=_probe)
@@ -170,13 +173,13 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _probe(arguments: argparse.Namespace) -> int:
-    from healthagent import config
+    from healthagent import config, once
     from healthagent.decide import reports
     from healthagent.model import Status
     from healthagent.render import state_document, why_document
 
     settings = config.load(arguments.config or default_path())
-    publication = asyncio.run(_probe_once(settings))
+    publication = asyncio.run(once.look(settings))
     if arguments.json:
         about = {"source": settings.source, "last_reload_success": True, "errors": []}
         now = publication.snapshot.ended_at if publication.snapshot is not None else 0.0
@@ -185,40 +188,8 @@ def _probe(arguments: argparse.Namespace) -> int:
         gates = {name: why_document(reports(publication, name), factors.get(name), verdicts[name]) for name in verdicts}
         print(json.dumps(document | {"gates": gates}, indent=2))
     else:
-        _print_publication(publication)
+        print(*once.table(publication), sep="\n")
     return OK if publication.verdicts["any"].status is Status.UP else DOWN
-
-
-async def _probe_once(settings: "Config") -> "Publication":
-    from healthagent.judge import judge, starting
-    from healthagent.pin import PinFile
-    from healthagent.probe import Probe
-
-    probe = Probe(settings.login, timeout_seconds=settings.timeout_seconds, watch=settings.watch.once)
-    try:
-        snapshot = await probe.sample()
-    finally:
-        await probe.close()
-    memory = starting(settings.policy, time.time(), PinFile(settings.state_dir).read())
-    return judge(memory, snapshot, time.time()).publication
-
-
-def _print_publication(publication: "Publication") -> None:
-    from healthagent.decide import reports
-    from healthagent.render import text_line
-
-    snapshot = publication.snapshot
-    print(f"state {publication.state.word}")
-    if snapshot is not None and snapshot.failure is not None:
-        print(f"  {snapshot.failure.message}")
-    for name, verdict in publication.verdicts.items():
-        print(f"{text_line(verdict)}{' (dry run)' if verdict.dry_run else ''}")
-        for report in reports(publication, name):
-            finding = report.finding
-            mark = "failed" if not report.passed else "held" if finding.bad else "passed"
-            shown = "" if finding.value is None else f" {finding.value}"
-            limit = "" if finding.limit is None else f" (limit {finding.limit})"
-            print(f"  {mark:6} {report.gate.value}{shown}{limit}")
 
 
 def _replay(arguments: argparse.Namespace) -> int:
@@ -249,44 +220,15 @@ def _config_show(arguments: argparse.Namespace) -> int:
 
 
 def _sql_grants(arguments: argparse.Namespace) -> int:
-    from healthagent import config
+    from healthagent import config, grants
 
     settings = config.load(arguments.config or default_path())
-    login, watch = settings.login, settings.watch
-    host = "localhost" if login.socket else "127.0.0.1" if login.local else "%"
-    # root can log in anyway; the daemon should run as a user of its own
-    user = MONITOR if login.user == "root" else login.user.replace("`", "``")
-    account = f"`{user}`@`{host}`"
-    # no SQL as it stands: nobody shall pipe a password into the server that everybody can read here
-    way = (
-        "VIA unix_socket" if login.socket and not login.password else "BY <the password of your configuration, quoted>"
-    )
-    print(f"CREATE USER IF NOT EXISTS {account} IDENTIFIED {way} WITH MAX_USER_CONNECTIONS 5;")
-    print(f"GRANT SLAVE MONITOR ON *.* TO {account};")
-    for statement in _table_statements(watch, account):
-        print(f"{statement};")
+    for statement in grants.statements(settings.login, settings.watch):
+        print(f"{statement.sql};")
     return OK
 
 
-def _table_statements(watch: "Watch", account: str) -> list[str]:
-    """The tables that are configured, and what the account may do to them: no more than it does.
+def _setup(arguments: argparse.Namespace) -> int:
+    from healthagent import setup
 
-    ON DUPLICATE KEY UPDATE asks for SELECT too (1143 on 10.11), even where it sets a constant.
-    """
-    from healthagent import tables
-
-    write = "SELECT, INSERT, UPDATE"
-    statements = []
-    if watch.write_table is not None:
-        statements += _creating(watch.write_table, tables.create_write_table(watch.write_table))
-        statements.append(f"GRANT {write} ON {tables.quoted(watch.write_table)} TO {account}")
-    if watch.heartbeat_table is not None:
-        rights = write if watch.heartbeat_write else "SELECT"
-        statements += _creating(watch.heartbeat_table, tables.create_heartbeat_table(watch.heartbeat_table))
-        statements.append(f"GRANT {rights} ON {tables.quoted(watch.heartbeat_table)} TO {account}")
-    return statements
-
-
-def _creating(table: str, create: str) -> list[str]:
-    database = table.partition(".")[0]
-    return [f"CREATE DATABASE IF NOT EXISTS `{database}`", create]
+    return DOWN if setup.run(arguments.config or default_path(), apply=arguments.apply) else OK

@@ -10,6 +10,7 @@ from typing import Any
 from pymysql.optionfile import Parser
 
 from healthagent import document as documents
+from healthagent import passwords
 from healthagent.document import Document
 from healthagent.errors import ConfigError
 from healthagent.kinds import address, addresses_overlap, spoken, spoken_address
@@ -84,7 +85,7 @@ def load(path: Path | None) -> Config:
     warnings: list[str] = []
     login = _login(document, warnings)
     if path is not None and settings["mysql"]["password"]:
-        _warn_if_readable(path, warnings)
+        passwords.warn_if_readable(path, warnings)
     policy = policy_told(document)
     probe, control = settings["probe"], settings["control"]
     if not document.given("probe.fast_interval"):
@@ -232,7 +233,7 @@ def _login(document: Document, warnings: list[str]) -> Login:
         document.wrong("mysql.defaults_file", f"port is {port!r}; must be a whole number from 1 to 65535")
     return Login(
         user=mysql["user"] or options.get("user") or _system_user(),
-        password=_password(document, options, warnings),
+        password=passwords.password(document, options.get("password", ""), warnings),
         socket=socket,
         host=host or "127.0.0.1",
         port=port,
@@ -262,28 +263,8 @@ def _options(document: Document, warnings: list[str]) -> dict[str, str]:
     found = [(key, parser.get(group, key)) for group in OPTION_GROUPS if group in parser for key in parser[group]]
     options = {key: str(value) for key, value in found if value is not None}
     if "password" in options:
-        _warn_if_readable(path, warnings)
+        passwords.warn_if_readable(path, warnings)
     return options
-
-
-def _password(document: Document, options: dict[str, str], warnings: list[str]) -> str:
-    mysql = document.settings["mysql"]
-    if mysql["password_file"] is None:
-        return str(mysql["password"] or options.get("password") or "")
-    path = Path(mysql["password_file"])
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        document.wrong("mysql.password_file", f"{path} cannot be read: {error.strerror}")
-        return ""
-    except UnicodeDecodeError:
-        document.wrong("mysql.password_file", f"{path} is not UTF-8 text")
-        return ""
-    if not lines or not lines[0]:
-        document.wrong("mysql.password_file", f"{path} is empty; its first line must be the password")
-        return ""
-    _warn_if_readable(path, warnings)
-    return lines[0]
 
 
 def shown(config: Config) -> dict[str, Any]:
@@ -321,8 +302,3 @@ def _system_user() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return "healthagent"
-
-
-def _warn_if_readable(path: Path, warnings: list[str]) -> None:
-    if path.stat().st_mode & 0o004:
-        warnings.append(f"{path}: others can read this file, and a password stands in it")

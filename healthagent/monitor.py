@@ -29,6 +29,8 @@ SHORTEST_INTERVAL_SECONDS = 0.02
 # Questions with parameters (/reader?max_lag=5s) that are kept, and for how long without being asked.
 MAX_ASKED = 16
 ASKED_SECONDS = 60.0
+# A look ends within three timeouts and half a second (Probe.glance, Probe.sample); what is much later is stuck.
+LOOK_TIMEOUTS, STUCK_SECONDS = 3.0, 10.0
 
 
 class Monitor:
@@ -44,6 +46,7 @@ class Monitor:
         self._woken = self._anew = False
         self._early_at = 0.0
         self._asked: dict[str, float] = {}
+        self._turned_at = time.monotonic()
         self.board = Board(self._memory.publication, config.policy.max_age_seconds)
 
     def reconfigure(self, config: Config) -> None:
@@ -64,12 +67,21 @@ class Monitor:
         self._tell(self._memory)
         _log(transitions(told, self._memory.publication))
         self._anew = True
+        self._turned_at = time.monotonic()
         self.look_now()
 
     @property
     def pins(self) -> Pins:
         """What is pinned now."""
         return self._memory.trail.pins
+
+    def turns(self) -> bool:
+        """Whether looks at the server still end, with whatever result: one that nobody answers in time has ended, too.
+
+        By the clock of systemd's watchdog, which stands still while the machine is suspended.
+        """
+        longest = self._config.interval_seconds + LOOK_TIMEOUTS * self._config.timeout_seconds
+        return time.monotonic() - self._turned_at < longest + STUCK_SECONDS
 
     def ask(self, key: str, role: Role) -> Publication:
         """What to tell with the answer to one more question, which is judged by every sample from now on.
@@ -130,6 +142,7 @@ class Monitor:
                 whole, self._anew = self._anew or rhythm.whole(started), False
                 fast = self._config.fast_seconds
                 snapshot = await (probe.sample() if whole else probe.glance(fast_seconds=fast))
+                self._turned_at = time.monotonic()
                 if probe is not self._probe:
                     return
                 if snapshot is None:

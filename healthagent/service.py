@@ -1,8 +1,10 @@
 """The composition root: builds everything, handles signals, reloads; a dead task ends the process."""
 
 import asyncio
+import faulthandler
 import gc
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ from healthagent.events import Event, Kind, Level, Value
 from healthagent.listeners import Listeners, raise_file_limit, warn_of_few_files
 from healthagent.metrics import Metrics
 from healthagent.monitor import Monitor
+from healthagent.notify import Notifier
 from healthagent.pin import Keeper, PinFile
 from healthagent.recorder import Recorder
 from healthagent.textfile import Textfile
@@ -48,6 +51,8 @@ class Service:
         self._started_at = clock.now()
 
     async def run(self) -> None:
+        if sys.stderr is not None:  # closed: `2>&-`
+            faulthandler.enable()  # systemd's watchdog ends a loop that is stuck by SIGABRT: so the journal says where
         raise_file_limit()
         self._recorder = Recorder()
         self._monitor = Monitor(self._config, Keeper(PinFile(self._config.state_dir)), self._recorder)
@@ -71,6 +76,7 @@ class Service:
         self._tracker = Tracker(self._monitor.board)
         self._textfile = Textfile(self._monitor.board, self._metrics.text)
         self._doorbell = Doorbell(self._monitor.look_now)
+        self._notifier = Notifier(self._monitor.board, self._monitor.turns)
         stop, reload = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,9 +94,12 @@ class Service:
             gc.collect()
             gc.freeze()  # what is there now stays: to look through it again would hold up an answer for 10 ms
             warn_of_few_files()
+            self._notifier.ready()
             await self._watch(stop, reload)
             self._part()
         finally:
+            self._notifier.stopping()
+            self._notifier.close()
             self._tracker.close()
             await self._textfile.close()
             self._doorbell.close()
@@ -109,7 +118,9 @@ class Service:
                     raise HealthagentError("the monitor has ended")
                 if reloading.done():
                     reload.clear()
+                    self._notifier.reloading()
                     await self._reload()
+                    self._notifier.ready("; ".join(self._reload_errors))
                 reloading.cancel()
         finally:
             stopping.cancel()

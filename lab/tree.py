@@ -29,5 +29,7 @@ def trixie() -> Path:
 def of_tree(tree: Path, program: str) -> list[str | Path]:
     """The command that runs a program of the tree with the libraries it was built with, and all else as here."""
     loader = next(tree.glob("lib*/ld-linux-*.so.*"))
-    libraries = ":".join(str(path) for path in sorted(tree.glob("usr/lib/*-linux-gnu")))
+    # systemd keeps its own one in a directory below
+    places = (*tree.glob("usr/lib/*-linux-gnu"), *tree.glob("usr/lib/*-linux-gnu/systemd"))
+    libraries = ":".join(str(path) for path in sorted(places))
     return [loader, "--library-path", libraries, tree / program]

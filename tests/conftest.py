@@ -11,6 +11,8 @@ from tests.figures import FIGURES
 
 # Machines that run tests are slow now and then: no deadline for one example, and not too many of them.
 settings.register_profile("here", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+# For a run whose point is another one: other versions of the libraries.
+settings.register_profile("few", settings.get_profile("here"), max_examples=5)
 settings.load_profile("here")
 
 
@@ -25,7 +27,7 @@ def pytest_testnodedown(node: Any) -> None:
     FIGURES.extend(getattr(node, "workeroutput", {}).get("figures", []))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     """What was measured: in a section of its own, or in the file for whoever puts several runs together."""
     together = os.environ.get("HEALTHAGENT_FIGURES")
     if together:

@@ -8,8 +8,10 @@ from healthagent.families import FAMILIES, Family
 from healthagent.mysqld_names import MYSQLD_FAMILIES
 from healthagent.policy import Base
 from healthagent.reasons import GATE_TEXT, REASON_TEXT, STATE_TEXT, Gate, Reason, State
-from healthagent.schema import OWN_ONLY, ROLE_SETTINGS, SECTIONS, TOP_LEVEL, Setting, role_keys
+from healthagent.schema import ROLE_SETTINGS, SECTIONS, TOP_LEVEL, Setting
 from healthagent.table import ASYNC, CONNECTION, GALERA
+from tools.settings import bases_of as _bases
+from tools.settings import default_of as _default
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -82,20 +84,6 @@ def _setting(path: str, setting: Setting) -> str:
     return f"| `{path}` | {_default(setting)} | {setting.meaning} |"
 
 
-def _default(setting: Setting) -> str:
-    """A default as one would write it."""
-    value = setting.say(setting.default)
-    if value in (None, [], {}):
-        return "-"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, dict):
-        return ", ".join(f"`{key}: {item}`" for key, item in value.items())
-    if isinstance(value, list):
-        return ", ".join(f"`{host}:{port}`" for host, port in value)
-    return f"`{value}`"
-
-
 def _askers(gate: Gate) -> str:
     """The roles that ask the gate, on a Galera node and elsewhere, in as few words as possible."""
     if gate in {question.gate for question in CONNECTION}:
@@ -113,11 +101,6 @@ def _roles(bases: list[Base]) -> str:
     if set(bases) == set(Base):
         return "all"
     return "all but stale-ok" if set(bases) == set(Base) - {Base.STALE_OK} else ", ".join(bases)
-
-
-def _bases(key: str) -> str:
-    bases = ", ".join(f"`{base}`" for base in Base if key in role_keys(base, own=True))
-    return f"{bases} (own roles)" if key in OWN_ONLY else bases
 
 
 def _table(head: str, rows: list[str]) -> str:

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-import uvloop
 
 from healthagent import agentcheck
 from healthagent.agentcheck import AgentCheck
@@ -22,6 +21,7 @@ from healthagent.model import Publication, Status
 from healthagent.reception import Reception
 from tests.build import POLICY, ROLES, Agent, galera, healthy
 from tests.component.files import no_file_left
+from tests.loops import LOOPS
 
 UNKNOWN = b"down #unknown\n"
 READ_ONLY = b"down #read_only\n"
@@ -51,7 +51,7 @@ def _short_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agentcheck, "LINGER_SECONDS", 0.05)
 
 
-@pytest.fixture(autouse=True, params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.fixture(autouse=True, params=list(LOOPS.values()), ids=list(LOOPS))
 def _loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "run", partial(run, request.param))
 

@@ -15,6 +15,7 @@ from healthagent import clock, config
 from healthagent.facts import Snapshot
 from healthagent.monitor import Monitor
 from healthagent.pin import Keeper, PinFile
+from healthagent.probe import Probe
 from healthagent.question import tightened
 from healthagent.session import SWIFT_STATEMENT
 from tests.build import galera_rows
@@ -68,6 +69,44 @@ def test_a_question_costs_no_role_its_verdict(tmp_path: Path) -> None:
         ask(one, settings, lag_ms)
 
     assert all(one.board.current().verdicts[name] is verdict for name, verdict in before.items())
+
+
+def test_it_turns_while_looks_end_though_nobody_answers_and_not_when_one_is_stuck(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What feeds the watchdog of systemd: 50 ms + 3 x 50 ms, and here 1 s instead of 10."""
+    monkeypatch.setattr("healthagent.monitor.STUCK_SECONDS", 1.0)
+    go_on, real, looks = asyncio.Event(), Probe.sample, 0
+
+    async def sample(probe: Probe) -> Snapshot:
+        nonlocal looks
+        looks += 1
+        await go_on.wait()
+        return await real(probe)
+
+    async def live() -> None:
+        one, _ = monitor(tmp_path, "interval: 50ms, timeout: 50ms", f"socket: {tmp_path}/silent.sock")
+        running = asyncio.ensure_future(one.run())
+        try:
+            go_on.set()
+            until = clock.now() + 2.0
+            await wait_until(lambda: clock.now() > until)
+            assert looks > 3
+            assert one.turns()
+            assert one.board.current().state.word == "hung"
+            go_on.clear()
+            await wait_until(lambda: not one.turns())
+            go_on.set()
+            await wait_until(one.turns)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    monkeypatch.setattr(Probe, "sample", sample)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(f"{tmp_path}/silent.sock")
+        silent.listen(64)
+        asyncio.run(live())
 
 
 def test_a_question_that_nobody_asks_any_more_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests import logfmt
+from tests.loops import LOOPS
 
 
 def free_port() -> int:
@@ -526,7 +527,7 @@ def test_an_agent_check_port_can_become_one_of_http_and_back(daemon: Daemon) -> 
     assert agent_line(other).startswith(b"down #"), "and agent-check again"
 
 
-@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize("installed", sorted({"uvloop" in LOOPS, False}))
 def test_it_runs_on_uvloop_where_that_is_installed_and_without_as_well(
     daemon: Daemon, tmp_path: Path, installed: bool
 ) -> None:

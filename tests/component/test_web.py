@@ -14,7 +14,6 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-import uvloop
 from aiohttp import web
 
 from healthagent import reception, wire
@@ -28,6 +27,7 @@ from healthagent.web import Web
 from healthagent.wire import REQUEST_SECONDS
 from tests.build import DOWN, POLICY, REPLICA, ROLES, Agent, galera, healthy, with_role
 from tests.component.files import no_file_left
+from tests.loops import LOOPS
 
 ALIASES = {
     "any": ["/", "/any", "/health", "/readiness"],
@@ -90,7 +90,7 @@ class House:
 HOUSE = House()
 
 
-HOUSES = ("asyncio", "uvloop", "asyncio, accepted early")
+HOUSES = (*LOOPS, "asyncio, accepted early")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -102,7 +102,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(autouse=True)
 def _house(request: pytest.FixtureRequest) -> None:
     name = getattr(request, "param", HOUSES[crc32(request.node.name.encode()) % len(HOUSES)])
-    HOUSE.loop = uvloop.new_event_loop if name == "uvloop" else asyncio.new_event_loop
+    HOUSE.loop = LOOPS.get(name, asyncio.new_event_loop)
     HOUSE.waits = not name.endswith("early")
 
 

@@ -144,6 +144,45 @@ def test_a_password_file_gives_its_first_line(file: Path, tmp_path: Path) -> Non
     assert (found.login.password, found.warnings) == (SECRET, ())
 
 
+@pytest.fixture
+def credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As systemd hands it over."""
+    (tmp_path / "credentials").mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    path = tmp_path / "credentials" / "password"
+    path.write_text(f"{SECRET}\n")
+    return path
+
+
+def test_the_password_may_be_a_systemd_credential(file: Path, credential: Path, tmp_path: Path) -> None:
+    """It stands above one of an option file, and its mode is systemd's affair."""
+    (tmp_path / "my.cnf").write_text("[client]\nuser=b\npassword=other\n")
+    (tmp_path / "my.cnf").chmod(0o600)
+    found = loaded(file, f"mysql: {{defaults_file: {tmp_path}/my.cnf}}")
+
+    assert (found.login.user, found.login.password, found.warnings) == ("b", SECRET, ())
+    assert config.load(None).login.password == SECRET
+    assert SECRET not in yaml.safe_dump(config.shown(found))
+    credential.unlink()
+    assert config.load(None).login.password == ""
+
+
+def test_a_password_of_the_configuration_stands_above_a_credential(file: Path, credential: Path) -> None:
+    file.touch(mode=0o600)
+    found = loaded(file, "mysql: {user: a, password: other}")
+
+    assert found.login.password == "other"
+    assert found.warnings == ("the systemd credential `password` is not used: the configuration names a password",)
+
+
+@pytest.mark.parametrize(("content", "says"), [(b"", "is empty"), (b"\n", "is empty"), (b"\xff", "is not UTF-8 text")])
+def test_a_credential_that_is_no_password(file: Path, credential: Path, content: bytes, says: str) -> None:
+    credential.write_bytes(content)
+
+    (found,) = lines(file, "mysql: {user: a}")
+    assert "mysql.password_file: the systemd credential `password` " + says in found
+
+
 def test_a_secret_that_others_can_read_is_a_warning(file: Path, tmp_path: Path) -> None:
     (tmp_path / "password").write_text(SECRET)
     (tmp_path / "password").chmod(0o644)

@@ -1,5 +1,6 @@
 """The documentation says what the code does: every path, setting, state, reason, gate and command stands in it."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from healthagent.recordfile import BYTES_PER_SAMPLE, LEAST_BYTES
 from healthagent.schema import IGNORABLE, SECTIONS
 from healthagent.session import SWIFT_STATUS, SWIFT_VARIABLES
 from healthagent.sinks import FORMS
+from healthagent.steps import Mark
 from healthagent.textfile import CHANGED_SECONDS, PACE_SECONDS
 from healthagent.trackwriter import BEAT_SECONDS, GIVE_UP_SECONDS, RETRY_SECONDS
 from healthagent.web import ALIASES
@@ -70,6 +72,7 @@ def test_the_example_configuration_is_valid(tmp_path: Path) -> None:
 
 COMMANDS = ["serve", "probe [--json]", "why ROLE [--json]", "ack [--cluster]", "config check [FILE]", "config show"]
 COMMANDS += ["check ROLE [--max-lag 5s] [--weight]", "replay FILE [--config NEW.yaml]"]
+COMMANDS += ["check ROLE [--max-lag 5s] [--weight]", "setup [--apply]"]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "sql grants"])
@@ -205,3 +208,12 @@ def test_the_bounds_of_a_record_are_documented() -> None:
         f"({recordfile.MODE:04o}, less what the umask takes)",
     ):
         assert said in text
+
+
+def test_every_step_and_mark_of_setup_is_documented() -> None:
+    text = (DOCS / "install.md").read_text("utf-8")
+    source = "".join((ROOT / "healthagent" / f"{room}.py").read_text("utf-8") for room in ("setup", "enrol"))
+    told = set(re.findall(r'steps\.tell\("(\w+)"', source)) | {"grant", "database", "table"}
+    assert len(told) >= 9
+    assert [name for name in sorted(told) if f"`{name}`" not in text] == []
+    assert [mark for mark in Mark if mark is not Mark.NOTE and f"`{mark}`" not in text] == []
