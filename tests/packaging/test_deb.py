@@ -78,7 +78,7 @@ def test_what_it_says_of_itself(deb: Path) -> None:
     assert (fields["Package"], fields["Version"], fields["Architecture"]) == ("healthagent", f"{__version__}-1", "all")
     depends = re.split(r"(?: \([^)]*\))?, ", fields["Depends"])
     assert {"python3-aiohttp", "python3-aiomysql", "python3-pymysql", "python3-yaml"} <= set(depends)
-    assert fields["Recommends"] == "python3-systemd, python3-uvloop"
+    assert fields["Recommends"] == "python3-uvloop"
     assert "python3 (>= 3.11)" in fields["Depends"]
     assert run("dpkg-deb", "--info", deb, "conffiles") == f"{CONFIG}\n"
 
