@@ -171,8 +171,9 @@ def _default(setting: Setting) -> str:
 
 
 def _of_command(command: Command) -> str:
-    shared = [] if command.name == "check" else ["--config", "--socket"]  # those are explained once, for all
-    options = [item for item in command.options if item[0].partition(" ")[0] not in shared]
+    for_all = [action for action in command_line()._actions if action.option_strings]  # they are explained once
+    shared = [(_typed(action), _help(action)) for action in for_all]
+    options = [item for item in command.options if item not in shared]
     typed = [it if it in command.required else f"[{it}]" for it, _ in (*options, *command.arguments)]
     head = " ".join([command.name, *typed])
     listed = "".join(_item(*item) for item in (*command.arguments, *options))

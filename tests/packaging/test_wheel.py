@@ -47,7 +47,8 @@ def test_the_wheel_runs_in_a_fresh_venv(made: tuple[Path, Path], tmp_path: Path)
     home = tmp_path / "venv"
     venv.create(home, with_pip=False, symlinks=True)
     (site,) = home.glob("lib/python3*/site-packages")
-    run(sys.executable, "-m", "pip", "--python", home / "bin/python", "install", "--no-index", "--no-deps", made[1])
+    pip = (sys.executable, "-m", "pip", "--python", home / "bin/python", "install", "--no-index", "--no-deps")
+    run(*pip, "--ignore-installed", made[1])  # whatever else is on the path
     (site / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
     alone = {"PYTHONPATH": ""}  # not the checkout
     asked = "import healthagent; print(healthagent.__file__)"
