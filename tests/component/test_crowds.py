@@ -232,9 +232,9 @@ def test_a_crowd_that_idles_and_dawdles_misses_nobody_a_check(daemon: Guarded, m
     ):
         first = daemon.rss_mib
         offenders = {name: pool.submit(stays, daemon.ports[each.port], each) for name, each in OFFENCES.items()}
-        wait(lambda: daemon.open_files > 2 * IDLE, "both listeners hold their crowd")
+        wait(lambda: daemon.open_files > 2 * IDLE, "both listeners hold their crowd", 30)
         checks.wait_for(HELD_SECONDS)
-        wait(lambda: daemon.open_files > 2 * IDLE, "who has been cut off is back")
+        wait(lambda: daemon.open_files > 2 * IDLE, "who has been cut off is back", 30)
         with_them = daemon.rss_mib
         assert process.stdin is not None
         process.stdin.write(b"\n")
