@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-SHARES = 2
+SHARES = 3
 ROOT = Path(__file__).parents[1]
 TESTS = "tests/integration"
 PYTEST = (sys.executable, "-m", "pytest")
@@ -34,7 +34,7 @@ SECONDS: Mapping[str, int] = {
     "keepalived": 130,
     "latches": 35,
     "lost_writes": 105,
-    "prometheus": 100,
+    "prometheus": 110,
     "recipes": 25,
     "record": 50,
     "replication": 40,

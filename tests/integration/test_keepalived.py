@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ CHECK = f"{sys.executable} -m healthagent check"
 PRINTED = "printed"  # instead of the name of an example
 MAX_AGE_SECONDS = 3.0
 BUSY_SECONDS = 0.7
+BUSY_RESTART_SECONDS = 0.9  # a run of the script each second: two cannot fall into less
 Program = Sequence[str | Path]
 # The second row of the matrix: where `tools/install trixie` has made a tree with keepalived in it.
 RELEASES = ["Debian 12", *(["Debian 13"] if (trixie() / "usr/sbin/keepalived").exists() else [])]
@@ -164,6 +166,12 @@ def nodes(running: tuple[Node, Node]) -> tuple[Node, Node]:
     return running
 
 
+def samples(node: Node, count: int) -> None:
+    """Waits for so many of its agent."""
+    sequence = state(node.agent)["sample"]["sequence"]
+    wait_until(lambda: state(node.agent)["sample"]["sequence"] >= sequence + count, 20, "samples")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
     """The keepalived of both nodes with one example; `master` has the address `vip`, `backup` has not."""
@@ -195,8 +203,7 @@ class Pair:
         node = self.backup if self.backup.host.has(self.vip) else self.master
         other = self.master if node is self.backup else self.backup
         told = len(node.host.changes(self.vip)), len(other.host.changes(self.vip))
-        sequence = state(node.agent)["sample"]["sequence"]
-        wait_until(lambda: state(node.agent)["sample"]["sequence"] >= sequence + beats, 20, "samples")
+        samples(node, beats)
         assert (len(node.host.changes(self.vip)), len(other.host.changes(self.vip))) == told
         assert node.host.has(self.vip)
 
@@ -274,18 +281,32 @@ def test_what_is_printed_keeps_its_budget(nodes: tuple[Node, Node], program: Pro
 
 
 def test_a_clean_restart_moves_nothing_of_what_is_printed(nodes: tuple[Node, Node], program: Program) -> None:
-    """One after the other: the script may miss one run, not two."""
-    with running_pair(nodes, PRINTED, PRINTED_VIP, program) as pair:
-        agent = pair.master.agent
-        told = [node.host.changes(pair.vip) for node in nodes]
-        for _ in range(4):
-            began = time.monotonic()
-            assert agent.stop() == 0
-            agent.start()
-            wait_until(lambda: check(pair.master, "writer")[0] == 0, 10, "it says up again")
-            measured(f"keepalived: no `check` says up for {1000 * (time.monotonic() - began):.0f} ms of a restart")
-            pair.stays(2)
-        assert [node.host.changes(pair.vip) for node in nodes] == told
+    """One after the other: the script may miss one run, not two. Where the machine is so busy that two may fall into a
+    restart, it shows nothing, and others are tried.
+    """
+    shown = 0
+
+    def up(pair: Pair) -> bool:
+        return check(pair.master, "writer")[0] == 0
+
+    for _ in range(5):
+        with running_pair(nodes, PRINTED, PRINTED_VIP, program) as pair:
+            for _ in range(4):
+                told = [node.host.changes(pair.vip) for node in nodes]
+                began = time.monotonic()
+                assert pair.master.agent.stop() == 0
+                pair.master.agent.start()
+                wait_until(partial(up, pair), 10, "it says up again")
+                took = time.monotonic() - began
+                measured(f"keepalived: no `check` says up for {1000 * took:.0f} ms of a restart")
+                samples(pair.master, 2)
+                if took > BUSY_RESTART_SECONDS:
+                    break
+                assert [node.host.changes(pair.vip) for node in nodes] == told
+                shown += 1
+        if shown >= 4:
+            return
+    raise AssertionError(f"only {shown} restarts took less than {BUSY_RESTART_SECONDS} s")
 
 
 def budgeted(text: str, event: str) -> float:

@@ -283,8 +283,9 @@ def reject_queries_kill(stage: Cluster, scene: Scene, after: ExitStack) -> None:
 @condition
 def read_only(stage: Cluster, scene: Scene, after: ExitStack) -> None:
     scene.before()
-    _setting(scene, after, "read_only", "ON", "OFF")
-    scene.take(wanted=lambda sample: sample.says("read_only") not in (0, "OFF", None))
+    _setting(scene, after, "read_only", "ON", "OFF")  # which desyncs the node for 2 ms
+    synced = shows(wsrep_local_state="4")
+    scene.take(wanted=lambda sample: sample.says("read_only") not in (0, "OFF", None) and synced(sample))
 
 
 @condition
