@@ -5,8 +5,10 @@
 
 import json
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,10 +16,11 @@ from healthagent.client import NoAnswerError, Reply, ask, one_line
 from healthagent.document import control_socket, default_path
 from healthagent.errors import HealthagentError, UnreachableError
 
-__all__ = ["ack", "why"]
+__all__ = ["ack", "reloaded", "why"]
 
 OK, USAGE = 0, 2
-BAD_REQUEST = 400
+OK_CODE, BAD_REQUEST = 200, 400
+RELOAD_SECONDS, RELOAD_BEAT_SECONDS = 10.0, 0.1
 
 
 def why(arguments: Namespace) -> int:
@@ -46,6 +49,40 @@ def ack(arguments: Namespace) -> int:
     return OK
 
 
+def reloaded(control: Path) -> None:
+    """Waits until the daemon has seen to every SIGHUP that it got before. HealthagentError with what it refused.
+
+    The file may name another control socket than before: that one is there when the reload has been taken.
+    """
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while True:
+        late = time.monotonic() >= deadline
+        try:
+            about = _about_config(ask(str(control), "/state"))
+        except NoAnswerError as error:
+            if late:
+                raise UnreachableError(str(error)) from error
+        else:
+            if not about.get("reloading"):
+                break
+            if late:
+                raise HealthagentError(f"the agent has not ended its reload for {RELOAD_SECONDS:g} s")
+        time.sleep(RELOAD_BEAT_SECONDS)
+    if not about.get("last_reload_success"):
+        errors = about.get("errors") or ("for a reason that it does not tell",)
+        raise HealthagentError(f"not reloaded: {'; '.join(map(_said, errors))}")
+
+
+def _about_config(reply: Reply) -> dict[str, Any]:
+    try:
+        about = json.loads(reply.body)["config"]
+    except (ValueError, TypeError, KeyError):
+        about = None
+    if reply.code != OK_CODE or not isinstance(about, dict):
+        raise HealthagentError(f"the agent's answer is not understood: {one_line(reply.body)[:200]}")
+    return about
+
+
 def _ask(arguments: Namespace, target: str, *, method: str = "GET") -> Reply:
     """The daemon's answer, of 200 or 400. HealthagentError for what else it says."""
     path = arguments.socket or control_socket(arguments.config or default_path())
@@ -53,7 +90,7 @@ def _ask(arguments: Namespace, target: str, *, method: str = "GET") -> Reply:
         reply = ask(str(path), target, method=method)
     except NoAnswerError as error:
         raise UnreachableError(str(error)) from error
-    if reply.code not in (200, BAD_REQUEST):
+    if reply.code not in (OK_CODE, BAD_REQUEST):
         raise HealthagentError(f"{path}: the agent answers {reply.code}: {one_line(reply.body)}")
     return reply
 

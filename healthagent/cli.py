@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["command_line", "main"]
 
 OK, DOWN, USAGE, UNREACHABLE = 0, 1, 2, 3
+FAULT = 70  # EX_SOFTWARE of sysexits.h: systemd restarts it at once, unlike what could not start
 INTERRUPTED = 130
 
 EPILOG = """\
@@ -40,7 +41,7 @@ examples:
   healthagent config haproxy           a configuration for HAProxy that fits this cluster; also keepalived, hetzner
 
 exit status: 0 well, or `any` is up; 1 it is down, or the daemon could not start; 2 usage or configuration;
-3 the daemon that was asked does not answer
+3 the daemon that was asked does not answer; 70 the daemon ended by a fault of its own while it served
 """
 SOCKET_HELP = "control socket of the daemon to ask; default: the one of the configuration"
 CONFIG_HELP = f"configuration file; default: {DEFAULT_PATH} if it exists, else built-in defaults"
@@ -136,6 +137,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     check = settings.add_parser("check", parents=[common], help="say all that is wrong with it")
     check.add_argument("file", type=Path, nargs="?", metavar="FILE", help=CONFIG_HELP)
+    check.add_argument("--running", action="store_true", help="and that the daemon has taken it: its last reload")
     check.set_defaults(run=_config_check)
     show = settings.add_parser("show", parents=[common], help="print the effective settings, secrets hidden")
     show.set_defaults(run=_config_show)
@@ -159,14 +161,15 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
+    service = Service(settings, load)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(Service(settings, load).run())
+            runner.run(service.run())
     except HealthagentError:
         raise
     except Exception as error:  # one line, like all that the log has
         logs.fault("the daemon ends", error, Level.CRITICAL)
-        return DOWN
+        return FAULT if service.ready else DOWN
     finally:
         logs.close()
     return OK
@@ -181,7 +184,7 @@ def _probe(arguments: argparse.Namespace) -> int:
     settings = config.load(arguments.config or default_path())
     publication = asyncio.run(once.look(settings))
     if arguments.json:
-        about = {"source": settings.source, "last_reload_success": True, "errors": []}
+        about = {"source": settings.source, "last_reload_success": True, "errors": [], "reloading": False}
         now = publication.snapshot.ended_at if publication.snapshot is not None else 0.0
         document = state_document(publication, now=now, version=__version__, config=about)
         factors, verdicts = publication.factors, publication.verdicts
@@ -204,6 +207,8 @@ def _config_check(arguments: argparse.Namespace) -> int:
     settings = config.load(arguments.file or arguments.config or default_path())
     for warning in settings.warnings:
         print(f"healthagent: warning: {warning}", file=sys.stderr)
+    if arguments.running:
+        asking.reloaded(settings.control.socket)
     print(f"{settings.source}: ok")
     return OK
 

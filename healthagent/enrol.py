@@ -45,11 +45,14 @@ async def enrol(settings: Config, here: Login, account: Account, steps: Steps) -
         more = OTHER_HELP.get(failure.kind, STATE_TEXT[seen.state])
         steps.tell("server", Mark.FAILED, f"{here.where} as {here.user}: {failure.message}; {more}")
         return seen, False
-    steps.tell("server", Mark.THERE, f"{here.where}, {seen.state.word}")
     link = link_to(here)
     try:
         async with asyncio.timeout(SQL_SECONDS):
             await link.open(SQL_SECONDS)
+            if login.socket is None and (other := await _other_server(link, login)) is not None:
+                steps.tell("server", Mark.FAILED, f"{here.where}: {other}")
+                return None, False
+            steps.tell("server", Mark.THERE, f"{here.where}, {seen.state.word}")
             works = await _account(link, settings, account, _objection(seen, login, account), steps)
             await link.leave()
     except Exception as error:  # aiomysql's, or the end of the connection
@@ -58,6 +61,17 @@ async def enrol(settings: Config, here: Login, account: Account, steps: Steps) -
     finally:
         link.abort()
     return seen, works
+
+
+async def _other_server(link: Link, login: Login) -> str | None:
+    """Why what answers at the socket cannot be what the configuration names by host and port."""
+    (row,) = await link.rows("SELECT @@port AS port")
+    if str(row["port"]) == str(login.port):
+        return None
+    return (
+        f"that server's port is {row['port']}, and the configuration means {login.where}: name the socket of the"
+        " latter in root's ~/.my.cnf, or run `healthagent sql grants` for it"
+    )
 
 
 def _objection(seen: Publication, login: Login, account: Account) -> str | None:

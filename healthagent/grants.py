@@ -38,9 +38,18 @@ def account_of(login: Login) -> Account:
     """root can log in anyway; the daemon should run as a user of its own."""
     return Account(
         user=MONITOR if login.user == "root" else login.user,
-        host="localhost" if login.socket else "127.0.0.1" if login.local else "%",
+        host=_host(login),
         by_socket=bool(login.socket and not login.password),
     )
+
+
+def _host(login: Login) -> str:
+    """As the server sees who comes. To one that listens on both, `127.0.0.1` is nobody from `::1`."""
+    if login.socket:
+        return "localhost"
+    if not login.local:
+        return "%"
+    return "::1" if login.host == "::1" else "127.0.0.1"
 
 
 def create_user(account: Account, password: str = "<the password of your configuration, quoted>") -> str:

@@ -54,6 +54,20 @@ class PinFile:
             thaw=_thaw(document.get("thaw")),
         )
 
+    def check(self) -> None:
+        """Says at once that nothing can be kept, and not only when there is something. Nothing is written for it."""
+        directory = self._path.parent
+        found = next(it for it in (directory, *directory.parents) if os.access(it, os.F_OK))  # the rest is made
+        if os.path.isdir(found) and os.access(found, os.W_OK | os.X_OK):  # noqa: PTH112
+            return
+        if not os.path.isdir(found):  # noqa: PTH112
+            why = f"{found} is not a directory"
+        elif os.statvfs(found).f_flag & os.ST_RDONLY:
+            why = "Read-only file system (a service of systemd: ReadWritePaths=)"
+        else:
+            why = f"this user may not write to {found}"
+        _warn(f"state_dir {directory}: {why}: a restart of the agent forgets what is held against this node")
+
     def write(self, pins: Pins) -> bool:
         """Replaces the file as a whole; false if that was not possible. The log says it once."""
         topology = Topology.GALERA.value if pins.galera else Topology.AUTO.value

@@ -12,7 +12,7 @@ from healthagent import __version__, clock, logs
 from healthagent.agentcheck import AgentCheck
 from healthagent.config import Config
 from healthagent.doorbell import Doorbell
-from healthagent.errors import ConfigError, HealthagentError, StartError
+from healthagent.errors import ConfigError, StartError
 from healthagent.events import Event, Kind, Level, Value
 from healthagent.listeners import Listeners, raise_file_limit, warn_of_few_files
 from healthagent.metrics import Metrics
@@ -40,7 +40,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 class Service:
     """`run()` returns when asked to stop (SIGTERM, SIGINT) and raises StartError when it cannot start.
 
-    `load` reads the configuration anew, for SIGHUP.
+    `load` reads the configuration anew, for SIGHUP. `ready`: it has served; what it raises then is a fault of its own.
     """
 
     def __init__(self, config: Config, load: Callable[[], Config]) -> None:
@@ -48,6 +48,8 @@ class Service:
         self._load = load
         self._reload_errors: list[str] = []
         self._asked_by = ""
+        self.ready = False
+        self._reload, self._reloading = asyncio.Event(), False
         self._started_at = clock.now()
 
     async def run(self) -> None:
@@ -55,7 +57,8 @@ class Service:
             faulthandler.enable()  # systemd's watchdog ends a loop that is stuck by SIGABRT: so the journal says where
         raise_file_limit()
         self._recorder = Recorder()
-        self._monitor = Monitor(self._config, Keeper(PinFile(self._config.state_dir)), self._recorder)
+        pin_file = PinFile(self._config.state_dir)
+        self._monitor = Monitor(self._config, Keeper(pin_file), self._recorder)
         self._metrics = Metrics(self._monitor.board)
         self._web = Web(
             self._monitor.board,
@@ -77,11 +80,11 @@ class Service:
         self._textfile = Textfile(self._monitor.board, self._metrics.text)
         self._doorbell = Doorbell(self._monitor.look_now)
         self._notifier = Notifier(self._monitor.board, self._monitor.turns)
-        stop, reload = asyncio.Event(), asyncio.Event()
+        stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_by, number, stop)
-        loop.add_signal_handler(signal.SIGHUP, reload.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         try:
             await self._tracker.check(self._config.track_files)
             await self._recorder.check(self._config.record)
@@ -90,11 +93,13 @@ class Service:
             self._tracker.adopt(self._config.track_files, self._config.policy.max_age_seconds)
             await self._tell_metrics()
             self._greet()
+            pin_file.check()
             gc.collect()
             gc.freeze()  # what is there now stays: to look through it again would hold up an answer for 10 ms
             warn_of_few_files()
             self._notifier.ready()
-            await self._watch(stop, reload)
+            self.ready = True
+            await self._watch(stop)
             self._part()
         finally:
             self._notifier.stopping()
@@ -105,20 +110,22 @@ class Service:
             await self._listeners.close()
             self._agent_check.close()
 
-    async def _watch(self, stop: asyncio.Event, reload: asyncio.Event) -> None:
+    async def _watch(self, stop: asyncio.Event) -> None:
         running = asyncio.ensure_future(self._monitor.run())
         stopping = asyncio.ensure_future(stop.wait())
         try:
             while not stopping.done():
-                reloading = asyncio.ensure_future(reload.wait())
+                reloading = asyncio.ensure_future(self._reload.wait())
                 await asyncio.wait({running, stopping, reloading}, return_when=asyncio.FIRST_COMPLETED)
                 if running.done():
                     running.result()
-                    raise HealthagentError("the monitor has ended")
+                    raise RuntimeError("the monitor has ended")
                 if reloading.done():
-                    reload.clear()
+                    self._reload.clear()
+                    self._reloading = True
                     self._notifier.reloading()
-                    await self._reload()
+                    await self._take()
+                    self._reloading = False
                     self._notifier.ready("; ".join(self._reload_errors))
                 reloading.cancel()
         finally:
@@ -126,7 +133,7 @@ class Service:
             running.cancel()
             await asyncio.gather(running, stopping, return_exceptions=True)
 
-    async def _reload(self) -> None:
+    async def _take(self) -> None:
         """All of the new configuration, or nothing of it."""
         bell = None
         try:
@@ -192,6 +199,7 @@ class Service:
             "source": self._config.source,
             "last_reload_success": not self._reload_errors,
             "errors": list(self._reload_errors),
+            "reloading": self._reloading or self._reload.is_set(),
         }
 
 

@@ -41,7 +41,7 @@ def run(path: Path | None, *, apply: bool) -> int:
     _service(path, steps)
     for says in rules(settings):
         steps.tell("firewall", Mark.NOTE, says)
-    _probe(path, account, seen, works, steps)
+    _probe(path, account, seen, works, steps, password=bool(settings.login.password))
     if steps.left:
         print("nothing was changed: `healthagent setup --apply` does it")
     return steps.failed
@@ -99,8 +99,9 @@ def _by_systemd(unit: str, steps: Steps) -> None:
         show = _systemctl("show", "--property=LoadState,UnitFileState,ActiveState", unit)
         shown = dict(line.split("=", 1) for line in show.stdout.splitlines() if "=" in line)
         if shown.get("LoadState") != "loaded":
-            says = f"{unit} is {shown.get('LoadState', 'unknown')}: the package brings it"
-            steps.tell("service", Mark.FAILED, says)
+            found = shown.get("LoadState", "unknown")
+            help_ = f"systemctl unmask {unit}" if found == "masked" else "the package brings it"
+            steps.tell("service", Mark.FAILED, f"{unit} is {found}: {help_}")
         elif shown.get("UnitFileState") == "enabled" and shown.get("ActiveState") in ("active", "reloading"):
             steps.tell("service", Mark.THERE, f"{unit} is enabled and runs")
         elif not steps.apply:
@@ -121,7 +122,9 @@ def _systemctl(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def _probe(path: Path | None, account: Account, seen: Publication | None, works: bool, steps: Steps) -> None:
+def _probe(
+    path: Path | None, account: Account, seen: Publication | None, works: bool, steps: Steps, *, password: bool
+) -> None:
     """The table of `probe`: by the daemon's user and its account where they are there, else of what root has seen."""
     user = _passwd(account.user)
     if works and os.geteuid() == 0 and (user is not None or not account.by_socket):
@@ -130,10 +133,20 @@ def _probe(path: Path | None, account: Account, seen: Publication | None, works:
         except (OSError, ConfigError) as error:
             steps.tell("login", Mark.FAILED, f"as {account.user}: {error}")
         else:
-            gets_in = seen.state is not State.AUTH_ERROR
-            steps.tell("login", Mark.THERE if gets_in else Mark.FAILED, f"{account.quoted}, {seen.state.word}")
+            _login(account, seen, steps, password=password)
     if seen is not None:
         print("", *once.table(seen), sep="\n")
+
+
+def _login(account: Account, seen: Publication, steps: Steps, *, password: bool) -> None:
+    failure = seen.snapshot.failure if seen.snapshot is not None else None
+    if failure is None:
+        steps.tell("login", Mark.THERE, f"{account.quoted}, {seen.state.word}")
+    elif seen.state is State.AUTH_ERROR and not account.by_socket and not password:
+        says = f"{account.quoted}: its password is not known here (systemd may have it); `/state` of the service says"
+        steps.tell("login", Mark.NOTE, says)
+    else:
+        steps.tell("login", Mark.FAILED, f"{account.quoted}, {seen.state.word}: {failure.message}")
 
 
 def _as_user(user: pwd.struct_passwd | None, path: Path | None) -> Publication:

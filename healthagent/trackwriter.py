@@ -114,23 +114,25 @@ class File:
         directory, name = os.path.split(self.path)
         temporary = os.path.join(directory, b".%s.%d" % (name, os.getpid()))  # noqa: PTH118
         try:
-            _put(temporary, self.wanted, os.O_CREAT | os.O_NOFOLLOW)
+            left = _put(temporary, self.wanted, os.O_CREAT | os.O_NOFOLLOW)
             os.rename(temporary, self.path)  # noqa: PTH104
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            _put(self.path, self.wanted, 0)
-        self._written, self._left = self.wanted, _identity(self.path)
+            left = _put(self.path, self.wanted, 0)
+        self._written, self._left = self.wanted, left
 
 
-def _put(path: bytes, value: bytes, flags: int) -> None:
+def _put(path: bytes, value: bytes, flags: int) -> tuple[int, int, int]:
+    """The identity of what it has written, as it is before anybody can put another file in its place."""
     descriptor = os.open(path, os.O_WRONLY | flags, 0o644)
     try:
         if flags:
             os.fchmod(descriptor, 0o644)  # whatever our umask says: keepalived may be another user
         os.ftruncate(descriptor, os.pwrite(descriptor, value + b"\n", 0))
+        return _told_apart(os.fstat(descriptor))
     finally:
         os.close(descriptor)
 
@@ -140,6 +142,10 @@ def _identity(path: bytes) -> tuple[int, int, int] | None:
         found = os.stat(path)  # noqa: PTH116
     except OSError:
         return None
+    return _told_apart(found)
+
+
+def _told_apart(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
 

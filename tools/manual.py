@@ -23,6 +23,7 @@ from tools.settings import bases_of, default_of
 
 __all__ = ["Command", "commands", "completion", "page_of_commands", "page_of_settings"]
 
+COMMON = ("--config", "--socket")  # they may stand before the command, too
 DOCS = Path(__file__).parents[1] / "docs"
 ROLES = (*Base, "replica")
 # `    --max-lag 5s    the data may be that old`: an option, or an argument, as the help of `check` lists it
@@ -228,9 +229,9 @@ _healthagent() {
             value=""
             continue
         fi
-        case $word in
+        case "$typed $word" in
             @VALUED@) value=1 ;;
-            -*) ;;
+            *" -"*) ;;
             *) typed+="${typed:+ }$word" ;;
         esac
     done
@@ -265,7 +266,12 @@ def completion() -> str:
         cases.append(_case(command.name, options, *(argument for argument, _ in command.arguments)))
         if command.arguments:
             cases.append(f'            "{command.name} "*) words="{" ".join(options)}" ;;')
-    valued = {option.partition(" ")[0] for command in known for option, _ in command.options if " " in option}
+    valued = {
+        f'*" {name}"' if name in COMMON else f'"{command.name}"*" {name}"'
+        for command in known
+        for name, value in (option.split(" ", 1) for option, _ in command.options if " " in option)
+        if value
+    }
     return (
         COMPLETION.replace("@ROLES@", " ".join(ROLES))
         .replace("@VALUED@", " | ".join(sorted(valued)))

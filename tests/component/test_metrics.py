@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import uvloop
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -18,6 +17,7 @@ from healthagent.agentcheck import AgentCheck
 from healthagent.board import Board
 from healthagent.metrics import Metrics
 from healthagent.reception import Reception
+from healthagent.service import new_event_loop
 from healthagent.web import Web
 from tests.build import POLICY, ROLES, Agent, galera, galera_rows, healthy
 from tests.component.fake_mariadb import FakeMariaDB, serving
@@ -56,7 +56,7 @@ def visit(
             async with asyncio.timeout(25), received(house.web, listener, control=control, name=LISTENER):
                 await work(house, Client(listener.getsockname()[1]))
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(main())
 
 

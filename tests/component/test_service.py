@@ -613,3 +613,50 @@ def test_a_reload_that_fails_leaves_no_bell_behind(daemon: Daemon) -> None:
     wait(lambda: daemon.config()["last_reload_success"], "reloaded")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as late, pytest.raises(OSError, match="in use"):
         late.bind(("127.0.0.1", port))
+
+
+def test_config_check_asks_the_daemon_what_became_of_the_reload(daemon: Daemon) -> None:
+    """As ExecReload= does: the signal, and then this; a taken port does not stand in the file."""
+    daemon.start()
+    done = daemon.ask("config", "check", "--running")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{daemon.file}: ok\n", "")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        daemon.configure(listen=(port,))
+        daemon.signal(signal.SIGHUP)
+        done = daemon.ask("config", "check", "--running")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"healthagent: not reloaded: http.listen: cannot listen on 127.0.0.1:{port}")
+    daemon.configure(control=str(daemon.directory / "moved.sock"))
+    daemon.signal(signal.SIGHUP)
+    assert daemon.ask("config", "check", "--running").returncode == 0
+
+
+FAULT = """\
+from healthagent import service
+
+async def ends(*_):
+    raise RuntimeError("a fault of ours")
+
+service.{} = ends
+"""
+
+
+@pytest.mark.parametrize(("where", "status"), [("Service._take", 70), ("Listeners.adopt", 1)])
+def test_a_fault_is_70_once_it_has_served(daemon: Daemon, where: str, status: int) -> None:
+    """systemd restarts it at once then; what could not start (1) it tries again after 2 s."""
+    modules = daemon.directory / "modules"
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text(FAULT.format(where))
+    if status == 1:
+        path = os.pathsep.join([str(modules), os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run(
+            daemon.command, capture_output=True, text=True, timeout=20, env={**os.environ, "PYTHONPATH": path}
+        )
+        assert (done.returncode, "a fault of ours" in done.stderr) == (1, True)
+        return
+    daemon.start(modules=modules)
+    daemon.signal(signal.SIGHUP)
+    assert daemon.process is not None
+    assert daemon.process.wait(10) == status
+    assert "the daemon ends: RuntimeError('a fault of ours')" in daemon.said()

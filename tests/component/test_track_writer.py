@@ -409,3 +409,32 @@ def test_it_is_small(writer: Writer, path: Path) -> None:
     status = Path(f"/proc/{writer.process.pid}/status").read_text()
     resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
     assert resident < 20_000, f"{resident} KiB"
+
+
+def test_a_file_that_was_taken_over_at_once_is_not_its_own(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the rename and the next look at the file the writer of the next agent has put its own there."""
+    file = trackwriter.File(bytes(path))
+    file.wanted, file.up, file.down = b"1", b"1", b"0"
+    rename = os.rename
+
+    def and_the_next_one(source: bytes, target: bytes) -> None:
+        rename(source, target)
+        path.with_name("next").write_text("1\n")
+        rename(path.with_name("next"), path)
+
+    monkeypatch.setattr(os, "rename", and_the_next_one)
+    file.settle()
+    monkeypatch.undo()
+
+    assert file.taken()
+    file.release()
+    assert path.read_text() == "1\n"
+
+
+def test_what_it_has_written_itself_is_its_own(path: Path) -> None:
+    file = trackwriter.File(bytes(path))
+    file.wanted, file.up, file.down = b"1", b"1", b"0"
+    file.settle()
+    assert not file.taken()
+    file.release()
+    assert path.read_text() == "0\n"

@@ -126,6 +126,27 @@ def test_an_account_without_a_password_is_none(without: MariaDB, tmp_path: Path)
     assert "no password is known" in steps(lines, "account")[0][2]
 
 
+def test_a_server_of_another_port_is_left_alone(without: MariaDB, tmp_path: Path) -> None:
+    """Root's socket leads to this one, and the configuration means one that is not there."""
+    status, lines = by_tcp(without, tmp_path, ", port: 3999, password: secret")
+    (_, mark, says), *_ = steps(lines, "server")
+    assert (status, mark, accounts(without)) == (1, "failed:", 0)
+    assert "that server's port is 3306, and the configuration means " in says
+    assert marks(lines) == {}
+
+
+def test_a_password_that_only_systemd_knows_is_no_failure(without: MariaDB, tmp_path: Path) -> None:
+    without.execute(f"CREATE USER {USER}@127.0.0.1 IDENTIFIED BY 'of a credential'")
+    without.execute(f"GRANT SLAVE MONITOR ON *.* TO {USER}@127.0.0.1")
+    try:
+        status, lines = by_tcp(without, tmp_path, "")
+        assert (status, marks(lines)) == (0, {"account": "is there", "grant": "is there", "login": "note"})
+        status, lines = by_tcp(without, tmp_path, ", password: wrong")
+        assert (status, marks(lines)["login"]) == (1, "failed:")
+    finally:
+        without.execute(f"DROP USER {USER}@127.0.0.1")
+
+
 def test_read_only_is_respected(without: MariaDB) -> None:
     without.execute("SET GLOBAL read_only = ON")
     status, lines = setup(without, "--apply")

@@ -73,6 +73,43 @@ def test_what_is_in_it(deb: Path) -> None:
     assert [name for name in listed if "__pycache__" in name or "/tests" in name] == []
 
 
+def test_its_units_are_where_both_releases_look(tmp_path: Path) -> None:
+    """debhelper of Debian 12 puts them below lib, that of Debian 13 below usr/lib."""
+    for place in ("lib", "usr/lib"):
+        tree = tmp_path / place.replace("/", "_")
+        (tree / "debian/healthagent/usr/lib/systemd/catalog").mkdir(parents=True)
+        (tree / "dh_installsystemd").write_text(
+            f"#!/bin/sh\nd=debian/healthagent/{place}/systemd/system\nmkdir -p $d\ntouch $d/${{1#--name=}}.service\n"
+        )
+        (tree / "dh_installsystemd").chmod(0o755)
+        rules = ROOT / "packaging/debian/rules"
+        run(rules, "override_dh_installsystemd", cwd=tree, env={"PATH": f"{tree}:{os.environ['PATH']}"})
+        installed = tree / "debian/healthagent"
+        assert {str(path.relative_to(installed)) for path in installed.rglob("*.service")} == {
+            "usr/lib/systemd/system/healthagent.service",
+            "usr/lib/systemd/system/healthagent@.service",
+        }
+        assert not (installed / "lib").exists()
+
+
+# What is of use to those alone who have the sources.
+NOT_INSTALLED = ("../benchmarks/", "../packaging/", "benchmarks/", "LICENSE", "../LICENSE")
+
+
+def test_its_pages_link_to_what_is_there(deb: Path, tmp_path: Path) -> None:
+    run("dpkg-deb", "--extract", deb, tmp_path)
+    doc = tmp_path / "usr/share/doc/healthagent"
+    pages = [doc / "README.md", *doc.glob("docs/*.md")]
+    assert len(pages) >= 10
+    dead = [
+        (page.name, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))
+        if "://" not in link and not link.startswith(NOT_INSTALLED) and not (page.parent / link).exists()
+    ]
+    assert dead == []
+
+
 def test_what_it_says_of_itself(deb: Path) -> None:
     fields = dict(line.split(": ", 1) for line in run("dpkg-deb", "--field", deb).splitlines() if ": " in line[:20])
     assert (fields["Package"], fields["Version"], fields["Architecture"]) == ("healthagent", f"{__version__}-1", "all")
@@ -161,6 +198,9 @@ weights:
         ("check writer ", {"--max-lag", "--weight", "--socket", "--config", "--help"}),
         ("why --json an", {"any", "analytics"}),
         ("nonsense ", set()),
+        ("ack --cluster ", {"--socket", "--config"}),
+        ("config prometheus --cluster x --", {"--node"}),
+        ("config prometheus --cluster ", set()),
     ],
 )
 def test_bash_completes(made: Path, typed: str, offered: set[str], tmp_path: Path) -> None:
@@ -200,6 +240,7 @@ echo '# mine' >> /etc/healthagent/healthagent.yaml
 chgrp adm /etc/healthagent/healthagent.yaml
 touch /var/lib/healthagent/pin.json /etc/healthagent/password
 say upgrade;   dpkg --install healthagent_NEW-1_all.deb >>/tmp/log 2>&1; facts
+chown root:root /etc/healthagent/healthagent.yaml; chmod 0644 /etc/healthagent/healthagent.yaml
 say downgrade; dpkg --install healthagent_OLD-1_all.deb >>/tmp/log 2>&1; facts
 say reinstall; dpkg --install healthagent_OLD-1_all.deb >>/tmp/log 2>&1; facts
 tail -n 1 /etc/healthagent/healthagent.yaml
@@ -232,8 +273,9 @@ def test_its_life_without_systemd(debs: Path, release: str) -> None:
     assert parts["install"] == [old, first, state, user]
     assert parts["check"] == [f"{CONFIG}: ok"]
     assert parts["upgrade"] == [new, mine, state, user]
-    assert parts["downgrade"] == [old, mine, state, user]
-    assert parts["reinstall"] == [old, mine, state, user, "# mine"]
+    theirs = f"-rw-r--r-- root:root {CONFIG}"
+    assert parts["downgrade"] == [old, theirs, state, user]
+    assert parts["reinstall"] == [old, theirs, state, user, "# mine"]
     left = ["/etc/healthagent/healthagent.yaml", "/etc/healthagent/password", "/var/lib/healthagent/pin.json"]
     assert [line for line in parts["remove"] if not line.startswith("ls: ")] == [*left, "no program"]
     assert parts["purge"] == ["healthagent"]

@@ -24,6 +24,7 @@ def test_it_runs_as_its_own_user_and_says_so_in_a_line(node: Node) -> None:
     node.wait_status("standalone: writer up ")
     assert node.run("id", "-un", "healthagent").stdout == "healthagent\n"
     assert node.path("/run/healthagent/control.sock").is_socket()
+    assert node.run("stat", "-c", "%a", "/var/lib/healthagent").stdout == "700\n"
     for path in ("/run/healthagent/control.sock", TRACK, "/var/lib/healthagent"):
         assert node.run("stat", "-c", "%U:%G", path).stdout == "healthagent:healthagent\n"
 
@@ -105,6 +106,56 @@ def test_a_reload_that_is_refused_changes_nothing_and_fails(node: Node) -> None:
     node.configure("{}\n")
     node.systemctl("reload", UNIT)
     wait_until(lambda: "not reloaded" not in node.unit(UNIT)["StatusText"], 10, "the status is well again")
+
+
+def test_a_reload_fails_by_what_does_not_stand_in_the_file(node: Node) -> None:
+    """A port that somebody else has: the file alone is well."""
+    pid = node.agent_pid
+    node.run("systemd-run", "--unit=taken", "python3", "-m", "http.server", "--bind", "127.0.0.1", "9333")
+    try:
+        wait_until(lambda: ":9333" in node.run("ss", "--listening", "--tcp", "--numeric").stdout, 10, "it is taken")
+        node.configure('http: {listen: ["0.0.0.0:9200", "127.0.0.1:9333"]}\n')
+        assert node.run("healthagent", "config", "check").returncode == 0
+        assert node.systemctl("reload", UNIT, check=False).returncode != 0
+        node.wait_status("; not reloaded: http.listen: cannot listen on 127.0.0.1:9333")
+        assert (node.says("writer"), node.agent_pid) == ("200", pid)
+    finally:
+        node.systemctl("stop", "taken")
+    node.systemctl("reload", UNIT)
+    wait_until(lambda: "not reloaded" not in node.unit(UNIT)["StatusText"], 10, "the status is well again")
+
+
+def test_what_it_may_write_under_its_sandbox(node: Node) -> None:
+    """Debian's directory for node_exporter; any other one it is told that it cannot, when it starts."""
+    textfile = "/var/lib/prometheus/node-exporter/healthagent.prom"
+    for directory in (textfile.rpartition("/")[0], "/srv/ha"):
+        node.run("install", "-d", "-o", "healthagent", directory)
+    node.configure(f"metrics: {{textfile: {textfile}}}\nstate_dir: /srv/ha\n")
+    node.systemctl("restart", UNIT)
+    node.wait_says("writer", "200")
+    wait_until(node.path(textfile).exists, 10, "the file for node_exporter is there")
+    assert any(says.startswith("state_dir /srv/ha: Read-only file system") for says in warnings(node, UNIT))
+
+
+def test_a_fault_of_its_own_is_a_moment_as_well(node: Node) -> None:
+    """What could not start waits for 2 s; what has served is wanted back."""
+    fault = "from healthagent import service\nasync def ends(self):\n    raise RuntimeError('a fault of ours')\n"
+    node.put("/opt/fault/sitecustomize.py", f"{fault}service.Service._take = ends\n")
+    node.drop_in("[Service]\nEnvironment=PYTHONPATH=/opt/fault\n")
+    node.systemctl("restart", UNIT)
+    node.wait_says("writer", "200")
+    restarts = int(node.unit(UNIT)["NRestarts"])
+    node.systemctl("kill", "--kill-whom=main", "--signal=HUP", UNIT)
+    wait_until(lambda: node.agent_pid == 0 or int(node.unit(UNIT)["NRestarts"]) > restarts, 10, "it has ended")
+    started = time.monotonic()
+    wait_until(lambda: int(node.unit(UNIT)["NRestarts"]) == restarts + 1, 10, "it is started again")
+    seconds = time.monotonic() - started
+    node.wait_says("writer", "200")
+    measured(
+        f"{node.suite}: after a fault of its own, the agent says 200 again after {time.monotonic() - started:.2f} s"
+    )
+    assert any("status=70" in message for message in node.messages())
+    assert seconds < 2
 
 
 def test_a_configuration_that_is_wrong_is_tried_again_until_it_is_right(node: Node) -> None:

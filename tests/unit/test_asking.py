@@ -1,6 +1,7 @@
 """The commands that ask the daemon: which socket, what they print, how they end; the daemon is a canned answer."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from healthagent import cli, client
+from healthagent import asking, cli, client
+from healthagent.errors import HealthagentError, UnreachableError
 
 GATE = {"gate": "fresh", "passed": True, "pending": False, "reason": None, "since": "2026-11-21T01:55:01.000Z"}
 WHY: list[dict[str, Any]] = [
@@ -193,3 +195,34 @@ def test_asking_loads_neither_the_http_server_nor_the_database_client(path: Path
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert {"aiohttp", "aiomysql", "pymysql"} & set(done.stdout.split()) == set()
+
+
+def test_a_reload_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`reloading` is said until every signal that came before has been seen to; an older agent does not say it."""
+    told = [{"reloading": True, "last_reload_success": True}, {"last_reload_success": True}]
+    monkeypatch.setattr(asking, "ask", lambda *_: client.Reply(200, {}, json.dumps({"config": told.pop(0)})))
+    asking.reloaded(path)
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "says"),
+    [
+        ({"config": {"reloading": True}}, HealthagentError, "has not ended its reload"),
+        ({"config": {"last_reload_success": False, "errors": ["a\nb", "c"]}}, HealthagentError, "not reloaded: a b; c"),
+        ({"config": {}}, HealthagentError, "not reloaded: for a reason that it does not tell"),
+        ({"config": None}, HealthagentError, "is not understood"),
+        ("nonsense", HealthagentError, "is not understood: nonsense"),
+        (None, UnreachableError, "is `healthagent serve` running?"),
+    ],
+)
+def test_a_reload_that_was_not_taken(
+    path: Path, body: Any, error: type[Exception], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "RELOAD_SECONDS", 0.2)
+    with pytest.raises(error, match=re.escape(says)):
+        if body is None:
+            asking.reloaded(path)
+        else:
+            with agent(path, answer(body)):
+                asking.reloaded(path)

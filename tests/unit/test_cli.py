@@ -122,6 +122,7 @@ def test_config_show_is_yaml_that_can_be_checked(file: Path, capsys: pytest.Capt
     [
         ("user: agent", "`agent`@`localhost` IDENTIFIED VIA unix_socket"),
         ("user: agent, host: 127.0.0.1", "`agent`@`127.0.0.1` IDENTIFIED BY "),
+        ('user: agent, host: "::1"', "`agent`@`::1` IDENTIFIED BY "),
         ("user: agent, host: 10.0.0.1, password: hunter2", "`agent`@`%` IDENTIFIED BY "),
         ("user: agent, password: hunter2", "`agent`@`localhost` IDENTIFIED BY "),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import healthagent
 from healthagent import budget, config, forms, recordfile, rhythm, table
 from healthagent.agentcheck import LINE_LIMIT, LINE_SECONDS, LINGER_SECONDS
 from healthagent.balancers import FORGOTTEN_SECONDS, MOST, Opinion
@@ -35,6 +36,7 @@ from tests.component.probers import PROBERS
 from tools.docs import DOCS, rendered
 
 ROOT = DOCS.parent
+HOUSE = Path(healthagent.__file__).parent  # not in ROOT where the installed package is tested
 README = (ROOT / "README.md").read_text("utf-8")
 
 
@@ -212,7 +214,7 @@ def test_the_bounds_of_a_record_are_documented() -> None:
 
 def test_every_step_and_mark_of_setup_is_documented() -> None:
     text = (DOCS / "install.md").read_text("utf-8")
-    source = "".join((ROOT / "healthagent" / f"{room}.py").read_text("utf-8") for room in ("setup", "enrol"))
+    source = "".join((HOUSE / f"{room}.py").read_text("utf-8") for room in ("setup", "enrol"))
     told = set(re.findall(r'steps\.tell\("(\w+)"', source)) | {"grant", "database", "table"}
     assert len(told) >= 9
     assert [name for name in sorted(told) if f"`{name}`" not in text] == []

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from healthagent import pin
+from healthagent.events import Event
 from healthagent.facts import Snapshot
 from healthagent.pin import Keeper, PinFile
 from healthagent.policy import Topology
@@ -118,3 +120,30 @@ def test_an_explicit_topology_overrides_it() -> None:
     agent = Agent(replace(POLICY, topology=Topology.ASYNC), Pins(galera=True)).sees(PRIMARY)
 
     assert agent.state == "primary"
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is told."""
+    told: list[str] = []
+
+    def tell(event: Event) -> None:
+        told.append(event.says)
+
+    monkeypatch.setattr(pin, "tell", tell)
+    return told
+
+
+def test_a_directory_that_can_be_made_is_no_trouble(tmp_path: Path, log: list[str]) -> None:
+    PinFile(tmp_path / "not" / "yet").check()
+    assert log == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_can_be_kept_is_told_at_once(tmp_path: Path, log: list[str]) -> None:
+    (tmp_path / "file").touch()
+    PinFile(tmp_path / "file" / "state").check()
+    (says,) = log
+    assert (
+        f"state_dir {tmp_path}/file/state: {tmp_path}/file is not a directory: a restart of the agent forgets" in says
+    )

@@ -76,6 +76,15 @@ def test_what_systemd_says_against_it_is_told(systemctl: Path, capsys: pytest.Ca
     assert said.endswith("systemctl enable --now healthagent.service: Failed to start: it is masked")
 
 
+def test_a_unit_that_is_masked_is_no_matter_of_the_package(systemctl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (systemctl / "shown").write_text("LoadState=masked\nUnitFileState=masked\nActiveState=inactive\n")
+    steps, said = service(capsys, apply=True)
+    assert (steps.failed, said) == (
+        1,
+        "service failed: healthagent.service is masked: systemctl unmask healthagent.service",
+    )
+
+
 def test_without_the_unit_it_fails(systemctl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (systemctl / "shown").write_text("LoadState=not-found\nUnitFileState=\nActiveState=inactive\n")
     steps, said = service(capsys, apply=True)

@@ -63,3 +63,16 @@ def test_the_times_that_are_told_are_the_true_ones() -> None:
 def test_links_of_the_page_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (DOCS / "systemd.md").read_text("utf-8")):
         assert (DOCS / target).exists(), target
+
+
+def test_a_build_installs_all_that_the_package_is_built_with() -> None:
+    """`make deb` on a clean machine; build-essential is what Debian's policy takes for granted."""
+    control = (ROOT / "packaging/debian/control").read_text("utf-8").split("\nBuild-Depends:\n")[1]
+    wanted = {line.strip(" ,").partition(" ")[0] for line in control.split("\nStandards")[0].splitlines()}
+    provided = {"debhelper-compat": "debhelper", "dh-sequence-python3": "dh-python"}
+    install = (ROOT / "tools/install").read_text("utf-8").split("BUILD_WANTED=(")[1].split(")")[0]
+
+    assert len(wanted) >= 6
+    assert {provided.get(name, name) for name in wanted} | {"build-essential"} <= {
+        entry.partition("=")[0] for entry in install.split()
+    }
