@@ -38,7 +38,8 @@ healthagent.rules.yml, which belongs beside this file, is in prometheus-examples
 
 
 SLOWER = """\
-The rules are made for scrapes each 5s. With {interval}s, double every `for: 30s` and every look back over [20s] in them.
+The rules are made for scrapes each 5s. With {interval}s, make each `for: 30s` and each look back over [20s] in them
+longer by as much.
 """
 RULES_INTERVAL = 5  # seconds
 

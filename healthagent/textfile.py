@@ -73,7 +73,9 @@ class Textfile:
         if trouble is None:
             trouble = f"{path.parent} has not answered for {LAST_SECONDS:g} s"
         if trouble:
-            says = f"{path}: cannot be removed: {trouble}; remove it, or the collector goes on telling what stands there"
+            says = (
+                f"{path}: cannot be removed: {trouble}; remove it, or the collector goes on telling what stands there"
+            )
             tell(Event(kind=Kind.FILE, level=Level.ERROR, says=says, fields={"file": str(path), "error": trouble}))
 
     def _beat(self) -> None:
