@@ -15,9 +15,12 @@ class Board:
     def __init__(self, publication: Publication, max_age_seconds: float, clock: Callable[[], float] = now):
         self._clock = clock
         self._followers: list[Callable[[], None]] = []
+        self._publication = self._told = publication
+        self._max_age, self._valid_until = max_age_seconds, float("inf")
         self.publish(publication, max_age_seconds)
 
     def publish(self, publication: Publication, max_age_seconds: float) -> None:
+        self._before = self.current()
         self._publication, self._told, self._max_age = publication, publication, max_age_seconds
         self._valid_until = valid_until(publication, max_age_seconds)
         for follower in self._followers:
@@ -36,6 +39,11 @@ class Board:
             later = valid_until(self._told, self._max_age)
             self._valid_until = later if later > at else float("inf")
         return self._told
+
+    @property
+    def before(self) -> Publication:
+        """What could be told last before the newest publication; expired, even if nobody has asked by then."""
+        return self._before
 
     @property
     def valid_until(self) -> float:

@@ -90,14 +90,17 @@ def reports(publication: Publication, role: str) -> tuple[GateReport, ...]:
 
 
 def passing(publication: Publication, role: str) -> dict[Gate, bool]:
-    """Whether each gate that the role asks is passed, as reports() would say; nothing of those not seen yet."""
+    """Whether each gate that the role asks is passed; nothing of those not seen yet.
+
+    Of facts that are too old, `fresh` alone: what the other gates saw last is not known to hold any more.
+    """
     found: dict[Gate, bool] = {}
     for index in publication.asked.get(role, ()):
         pulse, gate = publication.pulses[index], publication.checks[index].gate
         if pulse is not None:
             found[gate] = found.get(gate, True) and pulse.effect is not Outcome.FAIL
-    if Gate.FRESH in found and publication.expired_wall is not None:
-        found[Gate.FRESH] = False
+    if publication.expired_wall is not None:
+        return {Gate.FRESH: False} if Gate.FRESH in found else {}
     return found
 
 

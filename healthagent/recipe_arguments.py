@@ -50,9 +50,8 @@ def add_recipes(
             command.add_argument(
                 "--cluster",
                 type=_kind(_cluster),
-                default="mariadb",
                 metavar="NAME",
-                help="the label that tells this cluster from others; default: mariadb",
+                help="the label that tells this cluster from others; default: mariadb, which suits a single one",
             )
 
 

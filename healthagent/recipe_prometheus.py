@@ -26,17 +26,33 @@ scrape_configs:
         labels:
           cluster: "{cluster}"
 """
+CLUSTER = "mariadb"
+ALIKE = """\
+The label `cluster` is the default one. Two clusters of one name count as one, and one of them may be without a writer
+unseen: --cluster NAME sets this one apart.
+"""
 NOTES = """\
 What an alert's `for` waits comes on top of that, and Alertmanager's `group_wait`.
 healthagent.rules.yml, which belongs beside this file, is in prometheus-examples; a dashboard for Grafana, too.
-
 """
 
 
-def prometheus_text(nodes: Sequence[Node], plan: PrometheusPlan, head: Iterable[str], *, cluster: str) -> str:
-    """A complete file. `cluster`: the label that tells this cluster from others."""
+SLOWER = """\
+The rules are made for scrapes each 5s. With {interval}s, make each `for: 30s` and each look back over [20s] in them
+longer by as much.
+"""
+RULES_INTERVAL = 5  # seconds
+
+
+def prometheus_text(nodes: Sequence[Node], plan: PrometheusPlan, head: Iterable[str], *, cluster: str | None) -> str:
+    """A complete file. `cluster`: the label that tells this cluster from others; None: a default that says so."""
     said = [*head, *NOTES.splitlines()]
+    if plan.interval > RULES_INTERVAL:
+        said += SLOWER.format(interval=plan.interval).splitlines()
+    if cluster is None:
+        said += ALIKE.splitlines()
+    said += [""]
     targets = (f'          - "{spoken_address(node.address, node.agent_port)}"  # {node.name}' for node in nodes)
     return "".join(f"# {line}".rstrip() + "\n" for line in said) + FILE.format(
-        interval=plan.interval, timeout=plan.timeout, targets="\n".join(targets), cluster=cluster
+        interval=plan.interval, timeout=plan.timeout, targets="\n".join(targets), cluster=cluster or CLUSTER
     )

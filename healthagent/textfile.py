@@ -2,19 +2,20 @@
 
 Written in a thread, by rename: a directory that hangs must not hold up an answer, and the collector may read at any
 moment. What is not named `*.prom` it passes by, so the file that is being written is not. An agent that stops removes
-its file; one that is killed leaves it, and node_exporter's node_textfile_mtime_seconds says how old it is.
+its file; one that is killed leaves it, and node_exporter's node_textfile_mtime_seconds says how old it is. Where it
+cannot be written, that is told once and tried again: no verdict depends on it, so it keeps no agent from starting.
 """
 
 import asyncio
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from healthagent.board import Board
 from healthagent.errand import Errand
-from healthagent.errors import StartError
 from healthagent.events import Event, Kind, Level
 from healthagent.logs import tell
 from healthagent.lookout import Lookout
@@ -25,11 +26,11 @@ __all__ = ["CHANGED_SECONDS", "PACE_SECONDS", "Textfile"]
 
 PACE_SECONDS, CHANGED_SECONDS = 15.0, 1.0  # from one writing to the next, and when a verdict has changed
 DEADLINE_SECONDS = 5.0
-LAST_SECONDS = 1.0  # for the last one and the removal together, when the agent stops
+LAST_SECONDS = 1.0  # for a file that is not wanted any more: what is under way, and then the removal
 
 
 class Textfile:
-    """`check()` and then `adopt()` set which file; `close()` removes it. `render` makes what stands in it."""
+    """`adopt()` sets which file; `close()` removes it. `render` makes what stands in it."""
 
     def __init__(self, board: Board, render: Callable[[], bytes]) -> None:
         self._board, self._render = board, render
@@ -40,16 +41,6 @@ class Textfile:
         self._trouble = ""
         self._timer: asyncio.TimerHandle | None = None
         board.follow(self._look)
-
-    async def check(self, path: Path | None) -> None:
-        """StartError: the directory is not there, or nothing can be written there. Nothing is changed."""
-        if path is None or path == self._path:
-            return
-        trouble = await Lookout("textfile", seconds=DEADLINE_SECONDS).look(partial(_trouble, path))
-        if trouble is None:
-            trouble = f"{path.parent} has not answered for {DEADLINE_SECONDS:g} s"
-        if trouble:
-            raise StartError(f"metrics.textfile: {path}: {trouble}")
 
     async def adopt(self, path: Path | None) -> None:
         """This file from now on, or none; one that is not wanted any more is removed."""
@@ -67,6 +58,7 @@ class Textfile:
 
     def _start(self) -> None:
         self._lookout, self._errand = Lookout("textfile", seconds=DEADLINE_SECONDS), Errand()
+        self._unwanted = threading.Event()
 
     async def _remove(self) -> None:
         path, self._path = self._path, None
@@ -74,11 +66,17 @@ class Textfile:
             self._timer.cancel()
         if path is None:
             return
+        self._unwanted.set()  # a write that hangs now puts nothing there when it goes on
         await self._errand.wait(LAST_SECONDS)
-        removing = asyncio.ensure_future(self._lookout.look(partial(_unlink, path)))
-        await asyncio.wait({removing}, timeout=LAST_SECONDS)
-        removing.cancel()
         await self._errand.close()
+        trouble = await Lookout("textfile", seconds=LAST_SECONDS).look(partial(_unlink, path))
+        if trouble is None:
+            trouble = f"{path.parent} has not answered for {LAST_SECONDS:g} s"
+        if trouble:
+            says = (
+                f"{path}: cannot be removed: {trouble}; remove it, or the collector goes on telling what stands there"
+            )
+            tell(Event(kind=Kind.FILE, level=Level.ERROR, says=says, fields={"file": str(path), "error": trouble}))
 
     def _beat(self) -> None:
         self._look()
@@ -96,7 +94,7 @@ class Textfile:
             self._errand.run(self._write(self._path))
 
     async def _write(self, path: Path) -> None:
-        trouble = await self._lookout.look(partial(_replace, path, self._render()))
+        trouble = await self._lookout.look(partial(_replace, path, self._render(), self._unwanted))
         if trouble is None:
             trouble = f"{path.parent} has not answered for {DEADLINE_SECONDS:g} s"
         if trouble and not self._trouble:
@@ -107,37 +105,38 @@ class Textfile:
         self._trouble = trouble
 
 
-def _trouble(path: Path) -> str:
-    """What is in the way of writing this file; nothing: ""."""
-    try:
-        if not path.parent.is_dir():
-            return f"there is no directory {path.parent}"
-        if path.is_dir():
-            return "is a directory"
-    except OSError as error:
-        return str(error.strerror)
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        return f"this user may not write to {path.parent}"
-    return ""
-
-
-def _replace(path: Path, text: bytes) -> str:
-    """Replaces the file as a whole; what was in the way: "" for nothing."""
+def _replace(path: Path, text: bytes, unwanted: threading.Event) -> str:
+    """Replaces the file as a whole, unless it is not wanted any more by then; what was in the way: "" for nothing."""
     temporary = path.with_name(f".{path.name}.new")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
         with open(descriptor, "wb") as file:  # noqa: PTH123
             os.fchmod(descriptor, 0o644)  # whatever our umask says: node_exporter may be another user
             file.write(text)
+        if unwanted.is_set():
+            temporary.unlink()
+            return ""
         temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        return str(error.strerror)
+        return _spoken(error, path)
+    # whoever has removed the file just before the rename has seen the one before it
+    return _unlink(path) if unwanted.is_set() else ""
+
+
+def _unlink(path: Path) -> str:
+    """What was in the way: "" for nothing."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        return _spoken(error, path)
     return ""
 
 
-def _unlink(path: Path) -> bool:
-    with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
-    return True
+def _spoken(error: OSError, path: Path) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no directory {path.parent}"
+    if isinstance(error, PermissionError):
+        return f"this user may not write to {path.parent}"
+    return str(error.strerror)

@@ -220,8 +220,8 @@ class Web:
 
     def _scrape(self, request: web.BaseRequest) -> Answer:
         """Every metric, in the format that the Accept header asks for."""
-        if request.raw_path != METRICS:
-            raise RefusedError(f"{METRICS} takes no parameters; the format goes by the Accept header")
+        for name in _parameters(request.raw_path.partition("?")[2], METRICS):
+            raise RefusedError(f"unknown parameter {name!r}; {METRICS} takes none, the Accept header says the format")
         content_type, body = self._metrics.scrape(request.headers.get("Accept", ""))
         return Answer(200, "OK", {"Cache-Control": "no-store", "Content-Type": content_type}, body)
 

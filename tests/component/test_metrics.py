@@ -90,13 +90,29 @@ def test_head_and_options_have_no_body(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/metrics?x=1", "/metrics?format=json", "/metrics?name[]=up", "/metrics?", "/metrics/"]
+    ("target", "says"),
+    [
+        ("/metrics?x=1", "unknown parameter 'x'; /metrics takes none, the Accept header says the format"),
+        ("/metrics?format=json", "unknown parameter 'format'; /metrics takes none"),
+        ("/metrics?name[]=up", "unknown parameter 'name[]'; /metrics takes none"),
+        ("/metrics?x", "unknown parameter 'x'"),
+        ("/metrics/", "unknown path '/metrics/'"),
+    ],
 )
-def test_whatever_else_is_asked_for_is_refused(target: str) -> None:
+def test_whatever_else_is_asked_for_is_refused(target: str, says: str) -> None:
     async def work(house: House, client: Client) -> None:
         reply = await client.get(target)
         assert reply.code == 400
-        assert "/metrics" in reply.text
+        assert says in reply.text
+
+    visit(work)
+
+
+def test_an_empty_query_is_none() -> None:
+    """As at the paths of roles."""
+
+    async def work(house: House, client: Client) -> None:
+        assert (await client.get("/metrics?")).code == (await client.get("/any?")).code == 200
 
     visit(work)
 

@@ -5,9 +5,9 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from healthagent import textfile
 from healthagent.board import Board
-from healthagent.errors import StartError
 from healthagent.textfile import Textfile
 from tests.build import POLICY, SYNCED, Agent, galera, healthy
 from tests.component.test_monitor import wait_until
@@ -83,14 +82,14 @@ def test_a_reload_moves_it(daemon: Daemon, path: Path, tmp_path: Path) -> None:
     wait(path.exists, "the file")
     daemon.configure(more=setting(nowhere))
     daemon.signal(signal.SIGHUP)
-    says = f"not reloaded: metrics.textfile: {nowhere}: there is no directory {nowhere.parent}"
-    wait(lambda: says in daemon.said(), "it is refused")
-    assert path.exists()
-    assert "healthagent_config_last_reload_success 0.0" in daemon.get("/metrics")[2]
+    says = f"{nowhere}: cannot be written: there is no directory {nowhere.parent}; tried again every 15 s"
+    wait(lambda: says in daemon.said(), "it is told")
+    assert not path.exists()
+    assert "healthagent_config_last_reload_success 1.0" in daemon.get("/metrics")[2]
 
     daemon.configure(more=setting(other))
     daemon.signal(signal.SIGHUP)
-    wait(lambda: other.exists() and not path.exists(), "the new one")
+    wait(other.exists, "the new one")
     assert "healthagent_config_last_reload_success 1.0" in daemon.get("/metrics")[2]
     daemon.configure()
     daemon.signal(signal.SIGHUP)
@@ -138,16 +137,20 @@ def test_a_path_that_cannot_be_meant_is_refused(daemon: Daemon, value: str, says
     assert f"metrics.textfile: {says}" in done.stderr
 
 
-def test_a_directory_that_cannot_be_written_is_a_clear_error_at_start(daemon: Daemon, path: Path) -> None:
+def test_a_directory_that_cannot_be_written_keeps_no_agent_from_starting(
+    daemon: Daemon, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path.parent.chmod(0o555)
     daemon.configure(more=setting(path))
     powerless = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
-    done = subprocess.run([*powerless, *daemon.command], capture_output=True, text=True, check=False, timeout=20)
-    assert done.returncode == 1
-    assert f"metrics.textfile: {path}: this user may not write to {path.parent}" in done.stderr
-    path.parent.chmod(0o755)
-    path.mkdir()
-    assert f"{path}: is a directory" in daemon.run().stderr
+    monkeypatch.setattr(Daemon, "command", [*powerless, *daemon.command])
+    daemon.start()
+    says = f"{path}: cannot be written: this user may not write to {path.parent}; tried again every 15 s"
+    wait(lambda: says in daemon.said(), "it is told")
+    wait(lambda: daemon.get("/any")[1] == "down", "it answers")
+    assert daemon.stop() == 0
+    assert daemon.said().count("cannot be written") == 1
+    assert "cannot be removed" not in daemon.said()
 
 
 def holds(path: Path) -> bytes | None:
@@ -223,9 +226,9 @@ def test_a_directory_that_hangs_holds_up_nothing(
     monkeypatch.setattr(textfile, "PACE_SECONDS", 0.02)
     goes_on, real = threading.Event(), textfile._replace
 
-    def hangs(path: Path, text: bytes) -> str:
+    def hangs(path: Path, text: bytes, unwanted: threading.Event) -> str:
         goes_on.wait(10)
-        return real(path, text)
+        return real(path, text, unwanted)
 
     monkeypatch.setattr(textfile, "_replace", hangs)
 
@@ -250,7 +253,7 @@ def test_a_directory_that_hangs_holds_up_nothing(
 def test_a_directory_that_hangs_does_not_hold_the_stop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(textfile, "LAST_SECONDS", 0.05)
     goes_on = threading.Event()
-    monkeypatch.setattr(textfile, "_replace", lambda path, text: str(goes_on.wait(20)))
+    monkeypatch.setattr(textfile, "_replace", lambda path, text, unwanted: str(goes_on.wait(20)))
 
     async def main() -> None:
         bench = Bench(healthy())
@@ -286,7 +289,7 @@ def test_a_directory_that_is_gone_is_told_once_and_back_again(
 
     asyncio.run(main())
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("ERROR", f"{path}: cannot be written: No such file or directory; tried again every 0.02 s"),
+        ("ERROR", f"{path}: cannot be written: there is no directory {path.parent}; tried again every 0.02 s"),
         ("INFO", f"{path}: written again"),
     ]
 
@@ -295,21 +298,84 @@ def test_a_link_in_its_way_is_not_followed(path: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_text("theirs")
     path.with_name(f".{path.name}.new").symlink_to(target)
-    assert textfile._replace(path, b"ours\n") != ""
+    assert textfile._replace(path, b"ours\n", threading.Event()) != ""
     assert target.read_text() == "theirs"
-    assert textfile._replace(path, b"ours\n") == "", "what was in the way is gone"
+    assert textfile._replace(path, b"ours\n", threading.Event()) == "", "what was in the way is gone"
 
 
-@pytest.mark.parametrize("made", [Path.mkdir, None])
-def test_what_is_checked(path: Path, made: Callable[[Path], None] | None) -> None:
+def test_what_is_in_its_way(path: Path, tmp_path: Path) -> None:
+    path.mkdir()
+    assert textfile._replace(path, b"ours\n", threading.Event()) == "Is a directory"
+    nowhere = tmp_path / "no" / "x.prom"
+    assert textfile._replace(nowhere, b"ours\n", threading.Event()) == f"there is no directory {nowhere.parent}"
+
+
+# --- not wanted any more ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def held(
+    monkeypatch: pytest.MonkeyPatch, call: str, times: int = 1
+) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """The first calls of that method of a path hang: (one does, they may go on)."""
+    hangs, goes_on, real, left = threading.Event(), threading.Event(), getattr(Path, call), [None] * times
+
+    def slowly(self: Path, *arguments: object, **more: object) -> object:
+        if left:
+            left.pop()
+            hangs.set()
+            goes_on.wait(20)
+        return real(self, *arguments, **more)
+
+    monkeypatch.setattr(Path, call, slowly)
+    try:
+        yield hangs, goes_on
+    finally:
+        goes_on.set()
+
+
+def ended() -> bool:
+    return not [thread for thread in threading.enumerate() if thread.name == "textfile"]
+
+
+@pytest.mark.parametrize("instead", ["other.prom", None])
+def test_a_write_that_hung_puts_nothing_there_when_it_goes_on(
+    path: Path, instead: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it hangs before it has looked if it is still wanted, or right in its rename."""
+    monkeypatch.setattr(textfile, "LAST_SECONDS", 0.05)
+    other = path.with_name(instead) if instead is not None else None
+
+    async def main(call: str) -> None:
+        bench = Bench(healthy())
+        with held(monkeypatch, call) as (hangs, goes_on):
+            await bench.file.adopt(path)
+            await wait_until(hangs.is_set)
+            await bench.file.adopt(other)
+            goes_on.set()
+            await wait_until(lambda: ended() and (other is None or other.exists()))
+            assert list(path.parent.iterdir()) == ([] if other is None else [other])
+            await bench.file.close()
+
+    for call in ("replace", "with_name"):
+        asyncio.run(main(call))
+
+
+def test_a_file_that_cannot_be_removed_is_told_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(textfile, "LAST_SECONDS", 0.05)
+
     async def main() -> None:
         bench = Bench(healthy())
-        if made is None:
-            await bench.file.check(path)
-            await bench.file.check(None)
-        else:
-            made(path)
-            with pytest.raises(StartError, match="is a directory"):
-                await bench.file.check(path)
+        await bench.file.adopt(path)
+        await wait_until(lambda: path.exists() and not bench.file._errand.under_way)
+        with held(monkeypatch, "unlink"):
+            await bench.file.close()
+            assert [record.getMessage() for record in caplog.records] == [
+                f"{path}: cannot be removed: {path.parent} has not answered for 0.05 s; "
+                "remove it, or the collector goes on telling what stands there"
+            ]
+        await wait_until(lambda: not path.exists())
 
     asyncio.run(main())

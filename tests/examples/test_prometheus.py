@@ -20,9 +20,9 @@ RULES, CASES = EXAMPLES / "healthagent.rules.yml", EXAMPLES / "healthagent.rules
 DASHBOARD = EXAMPLES / "grafana-dashboard.json"
 RUNBOOK = ROOT / "docs" / "prometheus.md"
 
-# What Prometheus itself knows, and what prometheus_client tells of its own process.
-FOREIGN = {"up", "ALERTS", "process_cpu_seconds_total", "process_resident_memory_bytes"}
-METRIC = re.compile(r"\b(?:up|ALERTS|process_\w+|(?:[a-z_]+:)?healthagent_\w+(?::\w+)?)\b")
+# What Prometheus itself knows, what prometheus_client tells of its own process, and node_exporter.
+FOREIGN = {"up", "ALERTS", "process_cpu_seconds_total", "process_resident_memory_bytes", "node_textfile_mtime_seconds"}
+METRIC = re.compile(r"\b(?:up|ALERTS|process_\w+|node_\w+|(?:[a-z_]+:)?healthagent_\w+(?::\w+)?)\b")
 
 Alert = tuple[str, str]  # name and severity
 
@@ -89,6 +89,52 @@ def test_the_series_of_the_cases_are_text() -> None:
     """Without quotes YAML takes 0x60, sixty-one times nothing, for the number 96."""
     series = [series for case in yaml.safe_load(CASES.read_text())["tests"] for series in case["input_series"]]
     assert [one["series"] for one in series if not isinstance(one["values"], str)] == []
+
+
+TERM = re.compile(r"(?P<first>stale|_|-?[\d.]+)(?P<step>[+-][\d.]+)?(?:x(?P<times>\d+))?")
+FAILS_EACH = 6  # samples
+
+
+def spelled_out(values: str) -> list[str]:
+    """The series notation of promtool, each sample by itself."""
+    found: list[str] = []
+    for term in values.split():
+        match = TERM.fullmatch(term)
+        assert match, term
+        first, times = match["first"], int(match["times"] or 0)
+        if first in ("_", "stale"):
+            found += [first] * max(times, 1)
+        else:
+            found += [f"{float(first) + float(match['step'] or 0) * number:g}" for number in range(times + 1)]
+    return found
+
+
+def with_failing_scrapes(series: dict[str, str]) -> dict[str, str]:
+    """One scrape in six fails: of `up` it is a 0, of all else there is nothing then."""
+    failed = "0" if series["series"].startswith("up{") else "stale"
+    values = [
+        value if number % FAILS_EACH or value in ("_", "stale") else failed
+        for number, value in enumerate(spelled_out(series["values"]))
+    ]
+    return {**series, "values": " ".join(values)}
+
+
+def test_what_is_spelled_out() -> None:
+    assert spelled_out("1x2 5-2x1 _ _x2 stale 0.5") == ["1", "1", "1", "5", "3", "_", "_", "_", "stale", "0.5"]
+    assert with_failing_scrapes({"series": "up{}", "values": "1x6"})["values"] == "0 1 1 1 1 1 0"
+    assert with_failing_scrapes({"series": "x", "values": "1x6"})["values"] == "stale 1 1 1 1 1 stale"
+
+
+def test_a_scrape_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """Each half minute one fails, at a time when rules are evaluated: no fault starts anew, and none ends or begins."""
+    cases = yaml.safe_load(CASES.read_text())
+    for case in cases["tests"]:
+        if case["interval"] == "5s":
+            case["input_series"] = [with_failing_scrapes(series) for series in case["input_series"]]
+    flaky = tmp_path / CASES.name
+    flaky.write_text(yaml.safe_dump(cases))
+    (tmp_path / RULES.name).write_bytes(RULES.read_bytes())
+    assert "SUCCESS" in promtool("test", "rules", flaky)
 
 
 def judged() -> Iterator[tuple[str, str, set[Alert]]]:

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -40,7 +42,8 @@ from tests.integration.test_galera_gates import in_background, write_rows
 from tests.integration.test_recipes import printed
 
 FOR = "2s"
-WINDOWS = {"[5m]": "[15s]", "[10m]": "[30s]"}
+WINDOWS = {"[20s]": "[2s]", "[5m]": "[15s]", "[10m]": "[30s]"}
+EXPORTER = ("127.0.0.1", 9100)
 DISK, DISK_MEGABYTES = "HealthagentDiskSpace", 512
 SLOW_KIB_PER_SECOND = 5000
 MAX_CONNECTIONS = 40
@@ -66,7 +69,45 @@ def configuration(targets: dict[str, list[str]]) -> str:
     scrape["static_configs"] = [
         {"targets": found, "labels": {"cluster": cluster}} for cluster, found in targets.items()
     ]
+    config["scrape_configs"].append(
+        {
+            "job_name": "node",
+            "static_configs": [{"targets": ["{}:{}".format(*EXPORTER)], "labels": {"cluster": "single"}}],
+        }
+    )
     return json.dumps(config)
+
+
+class NodeExporter:
+    """What node_exporter tells of the textfile; `age` of it in seconds."""
+
+    def __init__(self) -> None:
+        self.age = 0.0
+        exporter = self
+
+        class Page(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.end_headers()
+                file = "/var/lib/prometheus/node-exporter/healthagent.prom"
+                written = time.time() - exporter.age
+                self.wfile.write(f'node_textfile_mtime_seconds{{file="{file}"}} {written}\n'.encode())
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(EXPORTER, Page)
+        self._thread = Thread(target=self._server.serve_forever)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
 
 
 def instance(agent: Agent) -> str:
@@ -112,12 +153,14 @@ class Stage:
         }
         self.targets = {name: [instance(agent) for agent in agents] for name, agents in self.agents.items()}
         self.prometheus = Prometheus(configuration(self.targets))
+        self.exporter = NodeExporter()
         self._stack = ExitStack()
 
     def start(self) -> None:
         everything = [agent for agents in self.agents.values() for agent in agents]
-        for process in (self.galera, self.pair, *everything, self.prometheus):
+        for process in (self.galera, self.pair, *everything, self.prometheus, self.exporter):
             self._stack.callback(process.close)
+        self.exporter.start()
         self._stack.enter_context(on_a_small_disk(self.single))
         with ThreadPoolExecutor() as pool:
             for begun in [pool.submit(work) for work in (self.galera.start, self.pair.start, self.single.up)]:
@@ -197,11 +240,18 @@ def nobody_serves(stage: Stage) -> None:
         node.execute("SET GLOBAL wsrep_reject_queries = ALL")
     prometheus.wait_firing("HealthagentNoWriter", cluster="galera", severity="critical")
     prometheus.wait_firing("HealthagentNoReader", cluster="galera")
+    prometheus.wait_firing("HealthagentOutOfService", instance=stage.targets["galera"][0])
     for node in nodes:
         node.execute("SET GLOBAL wsrep_reject_queries = NONE")
     prometheus.wait_firing("HealthagentDesyncedTooLong", instance=last)
+    prometheus.wait_clear("HealthagentOutOfService", cluster="galera")
     nodes[2].execute("SET GLOBAL wsrep_desync = OFF")
-    for alert in ("HealthagentNoWriter", "HealthagentNoReader", "HealthagentDesyncedTooLong"):
+    for alert in (
+        "HealthagentNoWriter",
+        "HealthagentNoReader",
+        "HealthagentOutOfService",
+        "HealthagentDesyncedTooLong",
+    ):
         prometheus.wait_clear(alert, cluster="galera")
     assert first.is_synced()
 
@@ -264,13 +314,15 @@ def two_sides(stage: Stage) -> None:
     prometheus.wait_firing("HealthagentClusterSizeChanged", cluster="galera")
     prometheus.wait_clear("HealthagentSplitView", cluster="galera")
     third.join_by_sst("rsync", donor=second, kib_per_second=SLOW_KIB_PER_SECOND)
+    prometheus.wait_firing("HealthagentCrashLoop", instance=gone)  # down and starting, and that long: here 2 s will do
     prometheus.wait_firing("HealthagentJoiningTooLong", instance=gone)
     prometheus.wait_firing("HealthagentDonorTooLong", instance=donor)
     prometheus.wait_clear("HealthagentNodeDown", instance=gone)
     second.throttle_sst(None)
     third.wait_synced(90)
-    for alert in ("HealthagentJoiningTooLong", "HealthagentDonorTooLong", "HealthagentClusterSizeChanged"):
+    for alert in ("HealthagentCrashLoop", "HealthagentJoiningTooLong", "HealthagentDonorTooLong"):
         prometheus.wait_clear(alert, cluster="galera")
+    prometheus.wait_clear("HealthagentClusterSizeChanged", cluster="galera")
 
 
 def pair_story(stage: Stage) -> None:
@@ -334,11 +386,13 @@ def hears_nothing(stage: Stage) -> None:
 def two_writers(stage: Stage) -> None:
     pair = stage.pair
     pair.forget("")
+    assert "thread" not in stage.prometheus.wait_firing("HealthagentReplicaStopped", instance=stage.targets["pair"][1])
     pair.replica.execute("SET GLOBAL read_only = OFF")
     stage.prometheus.wait_firing("HealthagentSeveralWriters", cluster="pair")
     pair.replica.execute("SET GLOBAL read_only = ON")
     stage.prometheus.wait_clear("HealthagentSeveralWriters", cluster="pair")
     pair.follow()
+    stage.prometheus.wait_clear("HealthagentReplicaStopped", cluster="pair")
 
 
 def single_story(stage: Stage) -> None:
@@ -347,6 +401,7 @@ def single_story(stage: Stage) -> None:
     fills_its_connections(stage)
     stops_looking(stage)
     is_gone(stage)
+    leaves_its_file(stage)
     quiet(stage.prometheus, "single")
 
 
@@ -408,6 +463,13 @@ def is_gone(stage: Stage) -> None:
     stage.prometheus.wait_clear("HealthagentAgentGone", instance=single)
 
 
+def leaves_its_file(stage: Stage) -> None:
+    stage.exporter.age = 1000
+    stage.prometheus.wait_firing("HealthagentTextfileOld", cluster="single")
+    stage.exporter.age = 0
+    stage.prometheus.wait_clear("HealthagentTextfileOld", cluster="single")
+
+
 STORIES = {"galera": galera_story, "pair": pair_story, "single": single_story}
 
 
@@ -463,8 +525,13 @@ def test_every_variable_has_values(prometheus: Prometheus, done: None) -> None:
             assert prometheus.ask(f"label/{label}/values", **{"match[]": asked}), variable["name"]
 
 
-def test_a_prometheus_without_targets_says_so(stage: Stage, prometheus: Prometheus, done: None) -> None:
+def test_a_prometheus_without_targets_or_their_cluster_says_so(
+    stage: Stage, prometheus: Prometheus, done: None
+) -> None:
+    prometheus.reload(configuration({"": stage.targets["single"]}))
+    prometheus.wait_firing("HealthagentNoClusterLabel")
     prometheus.reload(configuration({}))
+    prometheus.wait_clear("HealthagentNoClusterLabel")
     prometheus.wait_firing("HealthagentNotScraped", severity="critical")
     prometheus.reload(configuration(stage.targets))
     prometheus.wait_clear("HealthagentNotScraped")

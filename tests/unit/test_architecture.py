@@ -147,7 +147,7 @@ DOORS: dict[str, set[str]] = {
     "listeners": {"agentcheck", "config", "errors", "events", "handler", "kinds", "logs", "reception", "wire"},
     "trackwriter": set(),
     "tracker": {"board", "clock", "errors", "events", "logs", "lookout", "render", "trackfile", "trackwriter"},
-    "textfile": {"board", "errand", "errors", "events", "logs", "lookout", "model"},
+    "textfile": {"board", "errand", "events", "logs", "lookout", "model"},
     "notify": {"board", "events", "logs", "model"},
     "service": {
         "__init__",

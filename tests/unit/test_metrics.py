@@ -175,7 +175,9 @@ def test_what_is_too_old_is_told_as_stale() -> None:
     series = scraped.series
     assert (series["up"], series['state{state="stale"}'], series['role_up{role="any"}']) == (0, 1, 0)
     assert series['transitions_total{role="any",to="down"}'] == 1
-    assert series['gate_passed{gate="fresh",role="any"}'] == 0
+    gates = [name for name in scraped.named("gate_passed") if 'role="any"' in name]
+    assert gates == ['gate_passed{gate="fresh",role="any"}'], "what the others saw last may not hold any more"
+    assert series[gates[0]] == 0
     assert scraped.named("galera_") == {}
 
 
@@ -215,6 +217,19 @@ def test_transitions_are_counted_from_zero() -> None:
     assert series['state_transitions_total{to="synced"}'] == 1
     assert series['state_transitions_total{to="down"}'] == 1
     assert sum(scraped.named("state_transitions").values()) == 2
+
+
+@pytest.mark.parametrize("met", [True, False])
+def test_a_fall_by_age_is_counted_once_whoever_has_met_it(met: bool) -> None:
+    scraped = of(SYNCED)
+    scraped.age = POLICY.max_age_seconds + 1
+    for _ in range(2 if met else 0):
+        assert scraped.series['transitions_total{role="any",to="down"}'] == 1
+    scraped.age = 0
+    scraped.sees(SYNCED, after=POLICY.max_age_seconds + 1)
+    for _ in range(2):
+        assert scraped.series['transitions_total{role="any",to="down"}'] == 1
+        assert scraped.series['state_transitions_total{to="stale"}'] == 1
 
 
 def test_probes_are_counted_once_each_however_often_they_are_told() -> None:

@@ -282,6 +282,20 @@ def test_prometheus(printer: Printer) -> None:
     assert scrape["static_configs"] == [{"targets": targets, "labels": {"cluster": "shop"}}]
 
 
+def test_a_default_name_says_that_it_is_one(printer: Printer) -> None:
+    text = printer.printed("prometheus", *BY_HAND)
+    assert yaml.safe_load(text)["scrape_configs"][0]["static_configs"][0]["labels"] == {"cluster": "mariadb"}
+    assert "# unseen: --cluster NAME sets this one apart.\n" in text
+    assert "sets this one apart" not in printer.printed("prometheus", "--cluster", "mariadb", *BY_HAND)
+
+
+def test_rules_are_made_for_five_seconds(printer: Printer) -> None:
+    """The intervals that are printed otherwise say so."""
+    says = "# The rules are made for scrapes each 5s. With 15s, make each `for: 30s`"
+    assert says in printer.printed("prometheus", "--detect-within", "60s", *BY_HAND)
+    assert "are made for" not in printer.printed("prometheus", *BY_HAND)
+
+
 def test_the_example_for_prometheus_is_what_is_printed(printer: Printer) -> None:
     printed = yaml.safe_load(
         printer.printed("prometheus", "--cluster", "shop", *(f"--node=db{n}=10.0.0.1{n}" for n in (1, 2, 3)))
