@@ -4,9 +4,9 @@ Standard error may be a pipe that nobody reads, a terminal that was stopped, a f
 journald may be stopped: write(2) and send(2) wait then, for ever. What finds no room meanwhile is thrown away, the
 oldest first, and counted.
 
-Finalizers log, too (asyncio's of a Task whose exception nobody has seen), and the collector runs them wherever somebody
-allocates: in the middle of put() as well, or while the log's own thread works. So whoever logs takes no lock that can be
-held at that moment: a SimpleQueue's put() may be entered again, and all else is done by the log's thread alone.
+Finalizers log, too (asyncio's of a Task whose exception nobody has seen), and the collector runs them wherever
+somebody allocates: in the middle of put() as well, or while the log's own thread works. So whoever logs takes no lock
+that can be held at that moment: a SimpleQueue's put() may be entered again, and all else is done by the log's thread.
 """
 
 import time
