@@ -27,7 +27,7 @@ class Board:
             follower()
 
     def follow(self, follower: Callable[[], None]) -> None:
-        """Calls `follower` after each publication and each expiry that somebody meets; it must be quick, raise nothing."""
+        """Calls `follower` after each publication and each expiry that is met; it must be quick and raise nothing."""
         self._followers.append(follower)
 
     def current(self) -> Publication:
@@ -49,5 +49,5 @@ class Board:
 
     @property
     def due_at(self) -> float:
-        """When current() is to be asked at the latest, so that an expiry is told though nobody asks; infinity: never."""
+        """When current() is to be asked at the latest, so that an expiry is told to all; infinity: never."""
         return max(self._valid_until, due_at(self._told, self._max_age))

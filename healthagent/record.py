@@ -11,6 +11,7 @@ The rows are the server's own words: they are read by the same `parse` as the da
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -48,9 +49,11 @@ __all__ = [
 ]
 
 FORMAT = 1
+NO_PINS = Pins()
+MOST_WALL = 32503680000.0  # the year 3000, in seconds; some years later nobody can tell a date any more
+MOST_SECONDS = 1e10  # of any other clock
 
 # why a header stands there: the program has started, has a new configuration, has begun a new file, or has lost samples
-NO_PINS = Pins()
 START, RELOAD, TURN, GAP = "start", "reload", "turn", "gap"
 REASONS = (START, RELOAD, TURN, GAP)
 Row = Mapping[str, object]
@@ -199,8 +202,8 @@ def read(lines: Iterable[str]) -> Iterator[Entry]:
         if not line.endswith("\n"):
             return
         try:
-            document = json.loads(line)
-        except ValueError as error:
+            document = json.loads(line, parse_float=_finite, parse_constant=_finite)
+        except (ValueError, RecursionError) as error:
             raise RecordError(number, f"is no JSON: {error}") from error
         try:
             yield reader.entry(document)
@@ -208,8 +211,31 @@ def read(lines: Iterable[str]) -> Iterator[Entry]:
             raise
         except UnreadableError as error:
             raise RecordError(number, str(error)) from error
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             raise RecordError(number, f"is no entry of a record: {type(error).__name__}: {error}") from error
+
+
+def _finite(said: str) -> float:
+    """JSON has no infinity, but 1e999 is one."""
+    number = float(said)
+    if not math.isfinite(number):
+        raise ValueError(f"{said} is no number")
+    return number
+
+
+def _wall(said: Any) -> float:
+    """Seconds of the wall clock that have a date."""
+    wall = float(said)
+    if not 0 <= wall <= MOST_WALL:
+        raise ValueError(f"wall {wall:g}")
+    return wall
+
+
+def _seconds(said: Any) -> float:
+    seconds = float(said)
+    if not 0 <= seconds <= MOST_SECONDS:
+        raise ValueError(f"{seconds:g} seconds")
+    return seconds
 
 
 class UnreadableError(Exception):
@@ -228,9 +254,9 @@ class _Reader:
         if not self._begun:
             raise UnreadableError("is no header: a record begins with one")
         if "ack" in said:
-            return Ack(cluster=bool(said["ack"]), at=float(said["at"]), wall=float(said["wall"]))
+            return Ack(cluster=bool(said["ack"]), at=_seconds(said["at"]), wall=_wall(said["wall"]))
         if "end" in said:
-            return End(at=float(said["at"]), wall=float(said["wall"]))
+            return End(at=_seconds(said["at"]), wall=_wall(said["wall"]))
         self._last = self._sample(said)
         return self._last
 
@@ -243,8 +269,8 @@ class _Reader:
         self._begun, self._last, self._rows = True, None, NO_ROWS
         return Header(
             why=said["why"],
-            at=float(said["at"]),
-            wall=float(said["wall"]),
+            at=_seconds(said["at"]),
+            wall=_wall(said["wall"]),
             run=float(said["run"]),
             version=str(said["healthagent"]),
             server=str(said["server"]),
@@ -260,9 +286,9 @@ class _Reader:
         rows = self._rows if "rows" in said else None
         slaves = rows.slaves if rows is not None else None
         snapshot = Snapshot(
-            sequence=said.get("n", before.sequence + 1),
-            ended_at=float(said["at"]),
-            duration_seconds=float(said["took"]),
+            sequence=int(said.get("n", before.sequence + 1)),
+            ended_at=_seconds(said["at"]),
+            duration_seconds=_seconds(said["took"]),
             failure=_failure(said["failure"]) if "failure" in said else before.failure,
             server=parse.server(rows.facts) if rows is not None else None,
             galera=parse.galera(rows.facts) if rows is not None else None,
@@ -270,11 +296,11 @@ class _Reader:
             heartbeats=_heartbeats(said["beats"]) if "beats" in said else before.heartbeats,
             evidence=_evidence(said["evidence"]) if "evidence" in said else before.evidence,
             beside=_beside(said["beside"]) if "beside" in said else before.beside,
-            glanced_at=said.get("glanced"),
+            glanced_at=_seconds(said["glanced"]) if "glanced" in said else None,
             rows=rows,
         )
         pins = _pins(said["pins"]) if "pins" in said else last.pins if last is not None else NO_PINS
-        return Sample(snapshot=snapshot, wall=float(said["wall"]), pins=pins)
+        return Sample(snapshot=snapshot, wall=_wall(said["wall"]), pins=pins)
 
 
 def _applied(before: Rows, said: dict[str, Any]) -> Rows:

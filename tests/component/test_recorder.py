@@ -14,13 +14,12 @@ import pytest
 
 from healthagent import clock, config
 from healthagent.document import retold
-from healthagent.errors import StartError
 from healthagent.facts import Snapshot
 from healthagent.model import Status
 from healthagent.monitor import Monitor
 from healthagent.pin import Keeper, PinFile
 from healthagent.probe import Probe
-from healthagent.record import NO_PINS, Entry, Header, Recording, Sample
+from healthagent.record import NO_PINS, Entry, Header, Sample
 from healthagent.recorder import MOST_WAITING, Recorder
 from healthagent.recordfile import RecordFile, read_record
 from healthagent.replay import Replay
@@ -140,7 +139,7 @@ def test_probes_that_do_not_end_are_told_by_the_log_and_the_replay_alike(
         raise AssertionError(await asyncio.Event().wait())
 
     async def work(bench: Bench) -> None:
-        bench.monitor.reconfigure(bench.settings(probe="max_age: 400ms, "))
+        bench.monitor.reconfigure(bench.settings(probe="timeout: 50ms, max_age: 400ms, "))
         await wait_until(lambda: bench.monitor.board.current().snapshot is not None)
         with monkeypatch.context() as patched:
             patched.setattr(Probe, "sample", never)
@@ -194,12 +193,21 @@ def test_another_file_none_and_back_by_reload(tmp_path: Path) -> None:
     assert statuses == ["up", "down", "up"]
 
 
-def test_what_is_in_the_way_at_the_start_is_told_by_its_setting(tmp_path: Path) -> None:
-    (tmp_path / "mine").write_text("mine\n")
-    recording = Recording(path=tmp_path / "mine", samples=1000)
-    with pytest.raises(StartError, match=rf"^probe\.record: {tmp_path}/mine: is there and is no record"):
-        asyncio.run(Recorder().check(recording))
-    asyncio.run(Recorder().check(None))
+def test_off_and_on_again_while_the_disk_is_slow_is_no_trouble(
+    tmp_path: Path, hanging: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(bench: Bench) -> None:
+        bench.monitor.reconfigure(bench.settings(record=""))
+        bench.monitor.reconfigure(bench.settings())
+        await rejects(bench)
+        bench.monitor.reconfigure(bench.settings(record=""))
+        bench.monitor.reconfigure(bench.settings())
+        hanging.set()
+        await rejects(bench)
+
+    bench = recorded(tmp_path, work)
+    assert [record.getMessage() for record in caplog.records if "probe.record" in record.getMessage()] == []
+    assert replayed(bench.file)[1] == ["started", "stopped", "recording", "stopped", "recording", "stopped"]
 
 
 def test_a_disk_that_is_gone_for_a_while_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -219,7 +227,7 @@ def test_a_disk_that_is_gone_for_a_while_is_told_once(tmp_path: Path, caplog: py
 
     recorded(tmp_path, work)
     said = [record.getMessage() for record in caplog.records if "probe.record" in record.getMessage()]
-    assert said[0] == f"probe.record: {file}: No such file or directory; it goes on when it can"
+    assert said[0] == f"probe.record: {file}: there is no directory {file.parent}; make it, or name a file in state_dir; it goes on when it can"
     assert len(said) == 2
     assert re.fullmatch(f"probe.record: {file} is written again; [1-9][0-9]* samples were lost", said[1])
     assert headers(file) == ["turn", "gap"]
