@@ -11,7 +11,6 @@ The rows are the server's own words: they are read by the same `parse` as the da
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from healthagent.facts import (
     Transfer,
     WriteProbe,
 )
+from healthagent.quantities import finite, seconds, wall_seconds
 from healthagent.trail import Pins, Thaw
 
 __all__ = [
@@ -50,9 +50,6 @@ __all__ = [
 
 FORMAT = 1
 NO_PINS = Pins()
-MOST_WALL = 32503680000.0  # the year 3000, in seconds; some years later nobody can tell a date any more
-MOST_SECONDS = 1e10  # of any other clock
-
 # why a header stands there: the program has started, has a new configuration, has begun a new file, or has lost samples
 START, RELOAD, TURN, GAP = "start", "reload", "turn", "gap"
 REASONS = (START, RELOAD, TURN, GAP)
@@ -202,7 +199,7 @@ def read(lines: Iterable[str]) -> Iterator[Entry]:
         if not line.endswith("\n"):
             return
         try:
-            document = json.loads(line, parse_float=_finite, parse_constant=_finite)
+            document = json.loads(line, parse_float=finite, parse_constant=finite)
         except (ValueError, RecursionError) as error:
             raise RecordError(number, f"is no JSON: {error}") from error
         try:
@@ -213,29 +210,6 @@ def read(lines: Iterable[str]) -> Iterator[Entry]:
             raise RecordError(number, str(error)) from error
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             raise RecordError(number, f"is no entry of a record: {type(error).__name__}: {error}") from error
-
-
-def _finite(said: str) -> float:
-    """JSON has no infinity, but 1e999 is one."""
-    number = float(said)
-    if not math.isfinite(number):
-        raise ValueError(f"{said} is no number")
-    return number
-
-
-def _wall(said: Any) -> float:
-    """Seconds of the wall clock that have a date."""
-    wall = float(said)
-    if not 0 <= wall <= MOST_WALL:
-        raise ValueError(f"wall {wall:g}")
-    return wall
-
-
-def _seconds(said: Any) -> float:
-    seconds = float(said)
-    if not 0 <= seconds <= MOST_SECONDS:
-        raise ValueError(f"{seconds:g} seconds")
-    return seconds
 
 
 class UnreadableError(Exception):
@@ -254,9 +228,9 @@ class _Reader:
         if not self._begun:
             raise UnreadableError("is no header: a record begins with one")
         if "ack" in said:
-            return Ack(cluster=bool(said["ack"]), at=_seconds(said["at"]), wall=_wall(said["wall"]))
+            return Ack(cluster=bool(said["ack"]), at=seconds(said["at"]), wall=wall_seconds(said["wall"]))
         if "end" in said:
-            return End(at=_seconds(said["at"]), wall=_wall(said["wall"]))
+            return End(at=seconds(said["at"]), wall=wall_seconds(said["wall"]))
         self._last = self._sample(said)
         return self._last
 
@@ -269,8 +243,8 @@ class _Reader:
         self._begun, self._last, self._rows = True, None, NO_ROWS
         return Header(
             why=said["why"],
-            at=_seconds(said["at"]),
-            wall=_wall(said["wall"]),
+            at=seconds(said["at"]),
+            wall=wall_seconds(said["wall"]),
             run=float(said["run"]),
             version=str(said["healthagent"]),
             server=str(said["server"]),
@@ -287,8 +261,8 @@ class _Reader:
         slaves = rows.slaves if rows is not None else None
         snapshot = Snapshot(
             sequence=int(said.get("n", before.sequence + 1)),
-            ended_at=_seconds(said["at"]),
-            duration_seconds=_seconds(said["took"]),
+            ended_at=seconds(said["at"]),
+            duration_seconds=seconds(said["took"]),
             failure=_failure(said["failure"]) if "failure" in said else before.failure,
             server=parse.server(rows.facts) if rows is not None else None,
             galera=parse.galera(rows.facts) if rows is not None else None,
@@ -296,11 +270,11 @@ class _Reader:
             heartbeats=_heartbeats(said["beats"]) if "beats" in said else before.heartbeats,
             evidence=_evidence(said["evidence"]) if "evidence" in said else before.evidence,
             beside=_beside(said["beside"]) if "beside" in said else before.beside,
-            glanced_at=_seconds(said["glanced"]) if "glanced" in said else None,
+            glanced_at=seconds(said["glanced"]) if "glanced" in said else None,
             rows=rows,
         )
         pins = _pins(said["pins"]) if "pins" in said else last.pins if last is not None else NO_PINS
-        return Sample(snapshot=snapshot, wall=_wall(said["wall"]), pins=pins)
+        return Sample(snapshot=snapshot, wall=wall_seconds(said["wall"]), pins=pins)
 
 
 def _applied(before: Rows, said: dict[str, Any]) -> Rows:
