@@ -32,7 +32,7 @@ from healthagent.facts import (
     Transfer,
     WriteProbe,
 )
-from healthagent.quantities import finite, seconds, wall_seconds
+from healthagent.quantities import seconds, wall_seconds
 from healthagent.trail import Pins, Thaw
 
 __all__ = [
@@ -199,7 +199,7 @@ def read(lines: Iterable[str]) -> Iterator[Entry]:
         if not line.endswith("\n"):
             return
         try:
-            document = json.loads(line, parse_float=finite, parse_constant=finite)
+            document = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise RecordError(number, f"is no JSON: {error}") from error
         try:
@@ -245,7 +245,7 @@ class _Reader:
             why=said["why"],
             at=seconds(said["at"]),
             wall=wall_seconds(said["wall"]),
-            run=float(said["run"]),
+            run=wall_seconds(said["run"]),
             version=str(said["healthagent"]),
             server=str(said["server"]),
             config=said["config"],

@@ -158,8 +158,9 @@ class Stage:
 
     def start(self) -> None:
         everything = [agent for agents in self.agents.values() for agent in agents]
-        for process in (self.galera, self.pair, *everything, self.prometheus, self.exporter):
+        for process in (self.galera, self.pair, *everything, self.prometheus):
             self._stack.callback(process.close)
+        self._stack.callback(self.exporter.close)
         self.exporter.start()
         self._stack.enter_context(on_a_small_disk(self.single))
         with ThreadPoolExecutor() as pool:

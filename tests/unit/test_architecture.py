@@ -268,7 +268,7 @@ PURE: dict[str, set[str]] = {
     "folding": {"collections", "dataclasses", "typing"},
     "packets": {"collections", "dataclasses", "functools"},
     "rhythm": set(),
-    "quantities": {"math", "typing"},
+    "quantities": {"typing"},
     "record": {"collections", "dataclasses", "json", "pathlib", "typing"},
     "course": {"collections", "dataclasses", "itertools"},
     "replay": {"collections", "dataclasses", "math"},
