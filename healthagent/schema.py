@@ -154,7 +154,9 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         "heartbeat_table": Setting(table, None, "`database.table` as pt-heartbeat fills it: the lag is read there"),
         "heartbeat_utc": Setting(boolean, True, "its times are UTC (pt-heartbeat --utc), else the server's time zone"),
         "heartbeat_write": Setting(boolean, False, "write its row here every second, while this is no replica"),
-        "record": Setting(file_path, None, "file for what every probe brought: see `healthagent replay`", say=spoken_path),
+        "record": Setting(
+            file_path, None, "file for what every probe brought: see `healthagent replay`", say=spoken_path
+        ),
         "record_samples": Setting(
             whole(1000, 10_000_000), 172_800, "so many of the last ones are kept at least, and twice as many at most"
         ),

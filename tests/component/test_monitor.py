@@ -413,9 +413,7 @@ def test_facts_that_grow_too_old_are_told_though_no_probe_ends_and_nobody_asks(
     assert [event.fields["new"] for event in changes(caplog, Kind.STATE_CHANGE)] == ["synced", "stale"]
 
 
-def test_the_first_verdict_of_a_role_is_a_line_whatever_it_is(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_first_verdict_of_a_role_is_a_line_whatever_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     one, _ = monitor(tmp_path)
 

@@ -227,7 +227,8 @@ def test_a_disk_that_is_gone_for_a_while_is_told_once(tmp_path: Path, caplog: py
 
     recorded(tmp_path, work)
     said = [record.getMessage() for record in caplog.records if "probe.record" in record.getMessage()]
-    assert said[0] == f"probe.record: {file}: there is no directory {file.parent}; make it, or name a file in state_dir; it goes on when it can"
+    where = f"there is no directory {file.parent}; make it, or name a file in state_dir"
+    assert said[0] == f"probe.record: {file}: {where}; it goes on when it can"
     assert len(said) == 2
     assert re.fullmatch(f"probe.record: {file} is written again; [1-9][0-9]* samples were lost", said[1])
     assert headers(file) == ["turn", "gap"]

@@ -464,6 +464,7 @@ def test_a_record_that_is_no_name_of_a_file_is_an_error_of_the_configuration(dae
     assert done.returncode == 2
     assert "probe.record: " in refusal(done)
 
+
 def test_a_record_is_there_after_a_stop_and_goes_on_after_a_start(daemon: Daemon) -> None:
     file = daemon.directory / "record"
     daemon.configure(more=f"probe: {{record: {file}}}\n")

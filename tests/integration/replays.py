@@ -26,7 +26,13 @@ def logged(agent: Agent) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
     """Transitions of roles and of the state, as the log has them; before the first sample a role counts as down."""
     lines = [logfmt.parse(line) for line in agent.log_lines()]
     roles: list[tuple[str, ...]] = [
-        (line["role"], line["old"].replace("starting", "down"), line["new"], line["weight"], line.get("reasons", "none"))
+        (
+            line["role"],
+            line["old"].replace("starting", "down"),
+            line["new"],
+            line["weight"],
+            line.get("reasons", "none"),
+        )
         for line in lines
         if line["event"] == "role_change" and (line["old"], line["new"]) != ("starting", "down")
     ]

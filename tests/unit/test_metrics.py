@@ -110,6 +110,14 @@ def test_what_is_down_says_why() -> None:
     assert scraped.series['gate_passed{gate="writable",role="writer"}'] == 0
 
 
+def test_a_dry_run_is_marked_and_no_other_role() -> None:
+    trial = replace(with_role("reader").roles[0], name="trial", dry_run=True)
+    series = Scraped(healthy(policy=replace(POLICY, roles=(*POLICY.roles, trial)))).series
+    assert {name: value for name, value in series.items() if name.startswith("role_dry_run")} == {
+        'role_dry_run{role="trial"}': 1
+    }
+
+
 def test_what_drains() -> None:
     series = Scraped(healthy(policy=with_role("reader", drain=True))).series
     assert (series['role_draining{role="reader"}'], series['role_up{role="reader"}']) == (1, 0)

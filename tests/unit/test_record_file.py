@@ -131,7 +131,10 @@ DAMAGED = {
     "before 1970": ('{"at": 1, "took": 0, "wall": -1e14}', "line 2: is no entry of a record: ValueError: wall -1e+14"),
     "not a number": ('{"at": 1.0, "took": 0, "wall": NaN}', "line 2: is no entry of a record: ValueError: wall nan"),
     "infinity": ('{"at": Infinity, "took": 0, "wall": 0}', "line 2: is no entry of a record: ValueError: inf seconds"),
-    "infinity by digits": ('{"at": 1e999, "took": 0, "wall": 0}', "line 2: is no entry of a record: ValueError: inf seconds"),
+    "infinity by digits": (
+        '{"at": 1e999, "took": 0, "wall": 0}',
+        "line 2: is no entry of a record: ValueError: inf seconds",
+    ),
     "a huge integer": ('{"at": 1' + "0" * 400 + "}", "line 2: is no entry of a record: OverflowError"),
     "too deep": ("[" * 100_000, "line 2: is no JSON: "),
     "not json": ("{", "line 2: is no JSON"),
