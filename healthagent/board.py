@@ -23,8 +23,8 @@ class Board:
         self.current()  # what has expired by now was told last, even if nobody has asked
         self._publication, self._told, self._max_age = publication, publication, max_age_seconds
         self._valid_until = valid_until(publication, max_age_seconds)
-        for follower in self._followers:
-            follower()
+        self._age()
+        self._call()
 
     def follow(self, follower: Callable[[], None]) -> None:
         """Calls `follower` after each publication and each expiry that is met; it must be quick and raise nothing."""
@@ -32,15 +32,24 @@ class Board:
 
     def current(self) -> Publication:
         """What may be told now: verdicts on facts older than max_age have fallen, whatever the monitor does."""
-        at = self._clock()
-        if at > self._valid_until:
-            self._told = expire(self._publication, self._max_age, at)
-            # once expired, only the passing of stale's own limit can change it again
-            later = valid_until(self._told, self._max_age)
-            self._valid_until = later if later > at else float("inf")
-            for follower in self._followers:
-                follower()
+        if self._age():
+            self._call()
         return self._told
+
+    def _age(self) -> bool:
+        """Whether what was told until now has expired."""
+        at = self._clock()
+        if at <= self._valid_until:
+            return False
+        self._told = expire(self._publication, self._max_age, at)
+        # once expired, only the passing of stale's own limit can change it again
+        later = valid_until(self._told, self._max_age)
+        self._valid_until = later if later > at else float("inf")
+        return True
+
+    def _call(self) -> None:
+        for follower in self._followers:
+            follower()
 
     @property
     def valid_until(self) -> float:

@@ -426,7 +426,7 @@ def everything() -> set[tuple[str, str, tuple[str, ...]]]:
     makes: list[Callable[[], Publication | Snapshot]] = [lambda: SYNCED, lambda: REPLICA, lambda: PRIMARY, lambda: DOWN]
     found: set[tuple[str, str, tuple[str, ...]]] = set()
     for make in makes:
-        agent = Agent(replace(POLICY, roles=(*ROLES, own)))
+        agent = Agent(replace(POLICY, roles=(*ROLES, own, replace(own, name="trial", dry_run=True))))
         scraped = Scraped(agent, mysqld_names=True)
         for _ in range(4):
             scraped.sees(beside(make(), disk=Disk(free_bytes=1, total_bytes=2)))  # type: ignore[arg-type]
