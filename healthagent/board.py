@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from healthagent.clock import now
-from healthagent.decide import expire, valid_until
+from healthagent.decide import due_at, expire, valid_until
 from healthagent.model import Publication
 
 __all__ = ["Board"]
@@ -20,32 +20,43 @@ class Board:
         self.publish(publication, max_age_seconds)
 
     def publish(self, publication: Publication, max_age_seconds: float) -> None:
-        self._before = self.current()
+        self.current()  # what has expired by now was told last, even if nobody has asked
         self._publication, self._told, self._max_age = publication, publication, max_age_seconds
         self._valid_until = valid_until(publication, max_age_seconds)
-        for follower in self._followers:
-            follower()
+        self._age()
+        self._call()
 
     def follow(self, follower: Callable[[], None]) -> None:
-        """Calls `follower` after each publication; it must be quick and raise nothing."""
+        """Calls `follower` after each publication and each expiry that is met; it must be quick and raise nothing."""
         self._followers.append(follower)
 
     def current(self) -> Publication:
         """What may be told now: verdicts on facts older than max_age have fallen, whatever the monitor does."""
-        at = self._clock()
-        if at > self._valid_until:
-            self._told = expire(self._publication, self._max_age, at)
-            # once expired, only the passing of stale's own limit can change it again
-            later = valid_until(self._told, self._max_age)
-            self._valid_until = later if later > at else float("inf")
+        if self._age():
+            self._call()
         return self._told
 
-    @property
-    def before(self) -> Publication:
-        """What could be told last before the newest publication; expired, even if nobody has asked by then."""
-        return self._before
+    def _age(self) -> bool:
+        """Whether what was told until now has expired."""
+        at = self._clock()
+        if at <= self._valid_until:
+            return False
+        self._told = expire(self._publication, self._max_age, at)
+        # once expired, only the passing of stale's own limit can change it again
+        later = valid_until(self._told, self._max_age)
+        self._valid_until = later if later > at else float("inf")
+        return True
+
+    def _call(self) -> None:
+        for follower in self._followers:
+            follower()
 
     @property
     def valid_until(self) -> float:
         """Until when what current() has told stands, if nothing is published; infinity: for ever."""
         return self._valid_until
+
+    @property
+    def due_at(self) -> float:
+        """When current() is to be asked at the latest, so that an expiry is told to all; infinity: never."""
+        return max(self._valid_until, due_at(self._told, self._max_age))

@@ -153,23 +153,33 @@ def command_line() -> argparse.ArgumentParser:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from healthagent import config, logs
-    from healthagent.events import Level
+    from healthagent.events import Event, Kind, Level
     from healthagent.service import Service, new_event_loop
 
     def load() -> "Config":
         return config.load(arguments.config or default_path())
 
-    settings = load()
-    logs.configure(settings.log_level, settings.log_format)
-    service = Service(settings, load)
+    def refuse(errors: list[str], status: int) -> int:
+        says = f"not started: {'; '.join(errors)}"
+        logs.tell(Event(kind=Kind.START_FAILED, level=Level.ERROR, says=says, fields={"errors": tuple(errors)}))
+        return status
+
+    # Nobody may read what we say: not even a daemon that cannot start waits for that.
+    logs.configure("info", "auto")
+    service: Service | None = None
     try:
+        settings = load()
+        logs.configure(settings.log_level, settings.log_format)
+        service = Service(settings, load)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(service.run())
-    except HealthagentError:
-        raise
+    except ConfigError as error:
+        return refuse(error.lines(), USAGE)
+    except HealthagentError as error:
+        return refuse([str(error)], DOWN)
     except Exception as error:  # one line, like all that the log has
         logs.fault("the daemon ends", error, Level.CRITICAL)
-        return FAULT if service.ready else DOWN
+        return FAULT if service is not None and service.ready else DOWN
     finally:
         logs.close()
     return OK

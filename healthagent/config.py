@@ -147,7 +147,7 @@ def _raise_problems(document: Document, source: str) -> None:
 
 def _recording(probe: dict[str, Any]) -> Recording | None:
     path, samples = probe["record"], probe["record_samples"]
-    return Recording(path=Path(path), samples=samples) if path is not None else None
+    return Recording(path=path, samples=samples) if path is not None else None
 
 
 def _what_roles_need(roles: tuple[Role, ...], login: Login, document: Document) -> None:

@@ -7,7 +7,7 @@ from healthagent.assess import reason_of
 from healthagent.model import Finding, GateReport, Outcome, Publication, Pulse, Status, Verdict
 from healthagent.reasons import Gate, Reason, State
 
-__all__ = ["decide", "expire", "passing", "reports", "speaks", "turned", "valid_until"]
+__all__ = ["decide", "due_at", "expire", "own", "passing", "reports", "speaks", "turned", "valid_until"]
 
 Reasons = tuple[Reason, ...]
 
@@ -77,6 +77,7 @@ def reports(publication: Publication, role: str) -> tuple[GateReport, ...]:
         reason = _reason(pulse, finding) if speaks(pulse, finding) else None
         if gate is Gate.FRESH and passed and publication.expired_wall is not None:
             passed, since_wall, reason = False, publication.expired_wall, reason_of(publication.state)
+            finding = finding._replace(value=publication.expired_age)
         report = GateReport(
             gate=gate,
             finding=finding,
@@ -105,13 +106,14 @@ def passing(publication: Publication, role: str) -> dict[Gate, bool]:
 
 
 def turned(before: Publication, after: Publication) -> tuple[str, ...]:
-    """The roles that are up, drain or down now and were not; not the questions with parameters."""
-    old = before.verdicts
-    return tuple(
-        name
-        for name, verdict in after.verdicts.items()
-        if name == verdict.role and (name not in old or old[name].status is not verdict.status)
-    )
+    """The roles that are up, drain or down now and were not."""
+    old, new = before.verdicts, after.verdicts
+    return tuple(name for name in own(after) if name not in old or old[name].status is not new[name].status)
+
+
+def own(publication: Publication) -> tuple[str, ...]:
+    """The names of the roles; not somebody's questions with parameters."""
+    return tuple(name for name, verdict in publication.verdicts.items() if name == verdict.role)
 
 
 def expire(publication: Publication, max_age_seconds: float, now: float) -> Publication:
@@ -125,7 +127,8 @@ def expire(publication: Publication, max_age_seconds: float, now: float) -> Publ
         return publication
     fell_at = until + publication.wall_offset
     expired = {name: _outlived(verdict, fell_at) for name, verdict in publication.verdicts.items()}
-    publication = replace(publication, verdicts=expired, expired_wall=fell_at)
+    facts_at = publication.facts.started_at if publication.facts is not None else snapshot.ended_at
+    publication = replace(publication, verdicts=expired, expired_wall=fell_at, expired_age=round(now - facts_at, 3))
     if now - snapshot.ended_at <= max_age_seconds:
         return publication
     told = {name: replace(verdict, state=State.STALE, reasons=(Reason.STALE,)) for name, verdict in expired.items()}
@@ -141,6 +144,16 @@ def valid_until(publication: Publication, max_age_seconds: float) -> float:
     serving = any(verdict.status is not Status.DOWN for verdict in publication.verdicts.values())
     oldest = facts.started_at if serving and facts is not None else snapshot.ended_at
     return oldest + max_age_seconds
+
+
+def due_at(publication: Publication, max_age_seconds: float) -> float:
+    """When the end of valid_until() is to be told, though nobody asks.
+
+    Where the newest probe has brought the facts, they are too old some ms (as long as it took) before there is the
+    reason, `stale`: then that is told, at once with it. What somebody asks meanwhile is answered as it is.
+    """
+    snapshot, until = publication.snapshot, valid_until(publication, max_age_seconds)
+    return until if snapshot is not publication.facts or snapshot is None else snapshot.ended_at + max_age_seconds
 
 
 def _outlived(verdict: Verdict, fell_at_wall: float) -> Verdict:

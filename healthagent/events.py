@@ -27,6 +27,7 @@ class Kind(StrEnum):
     STARTED = "started"
     RELOADED = "reloaded"
     RELOAD_FAILED = "reload_failed"
+    START_FAILED = "start_failed"
     STOPPED = "stopped"
     STATE_CHANGE = "state_change"
     ROLE_CHANGE = "role_change"
@@ -66,6 +67,12 @@ KIND_TEXT: dict[Kind, KindText] = {
         "error",
         "the new configuration is wrong: nothing of it is in effect, all goes on as before",
         ("config", "errors"),
+    ),
+    Kind.START_FAILED: KindText(
+        "1d5617ebf55b45c2b70904af21239ee2",
+        "error",
+        "the daemon ends: its configuration is wrong, or an address or socket in it is not to be had",
+        ("errors",),
     ),
     Kind.STOPPED: KindText(
         "bbb337a5c5d84eee9d0a7ee570a4fc26", "info", "the daemon was asked to stop", ("signal", "uptime_seconds")

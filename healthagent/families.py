@@ -45,6 +45,7 @@ ELECTION_ENABLED = _gauge("election_enabled", "1 if one writer is elected; this 
 ADMIN_STATE = _gauge("admin_state", "1 while an administrator has taken the node out by a command; not yet: 0.", "kind")
 ROLE_UP = _gauge("role_up", "1 if the role is up: its path answers 200.", "role")
 ROLE_DRAINING = _gauge("role_draining", "1 if the role would be up and is draining.", "role")
+ROLE_DRY_RUN = _gauge("role_dry_run", "1 for a role that is a dry run; absent for all others.", "role")
 ROLE_WEIGHT = _gauge("role_weight", "Weight of the role, from 1 to 100; 0 if it is not up.", "role")
 ROLE_REASON = _gauge(
     "role_reason", "1 for each reason that the role gives now; absent for all others.", "role", "reason"
@@ -101,7 +102,7 @@ RELOAD_TIME = _gauge(
 
 FAMILIES: tuple[Family, ...] = (
     *(UP, BUILD_INFO, STATE, STATE_CODE, ELECTION_ENABLED, ADMIN_STATE),
-    *(ROLE_UP, ROLE_DRAINING, ROLE_WEIGHT, ROLE_REASON, GATE_PASSED, TRANSITIONS, STATE_TRANSITIONS),
+    *(ROLE_UP, ROLE_DRAINING, ROLE_DRY_RUN, ROLE_WEIGHT, ROLE_REASON, GATE_PASSED, TRANSITIONS, STATE_TRANSITIONS),
     *(PROBE_DURATION, PROBE_FAILURES, SAMPLE_AGE, CHECKS),
     *(LAG, LINK_AGE, THREAD_RUNNING, REPLICATION_ERROR),
     *(CLUSTER_SIZE, LOCAL_STATE, GALERA_PRIMARY, GALERA_READY, GALERA_CONNECTED, RECV_QUEUE),

@@ -19,7 +19,8 @@ __all__ = ["LINE_LIMIT", "Line", "as_json", "datagram", "logfmt", "prefixed", "t
 
 # of bytes: journald breaks what comes on a stream at 48 KiB, and the second part would look like a line of its own
 LINE_LIMIT = 32768
-CUTS = (4000, 400, 40, 8)  # characters of each text, the longest that fits
+# characters of each text and items of each list, the most that fits; as it is where that does
+CUTS = ((4000, 128), (4000, 32), (400, 32), (40, 32), (8, 32))
 # sd-daemon(3), syslog(3)
 PRIORITIES = {10: 7, 20: 6, 30: 4, 40: 3, 50: 2}
 # of lists, which journald has one by one
@@ -113,21 +114,23 @@ def _known(event: Event) -> dict[str, Value]:
 
 
 def _fitting(line: Line, form: Callable[[Event], bytes]) -> bytes:
-    """The event in that form, its texts cut until it is at most LINE_LIMIT bytes."""
-    for cut in CUTS:
-        rendered = form(_cut(line.event, cut))
+    """The event in that form, its texts and lists cut until it is at most LINE_LIMIT bytes."""
+    rendered = form(line.event)
+    for length, items in CUTS:
         if len(rendered) <= LINE_LIMIT:
             break
+        rendered = form(_cut(line.event, length, items))
     return rendered
 
 
-def _cut(event: Event, length: int) -> Event:
+def _cut(event: Event, length: int, items: int) -> Event:
     def short(said: str) -> str:
         return said if len(said) <= length else f"{said[: length - 3]}..."
 
     def shorter(value: Value) -> Value:
         if isinstance(value, tuple):
-            return tuple(short(item) for item in value[:32])
+            more = (f"... and {len(value) - items} more",) if len(value) > items else ()
+            return (*(short(item) for item in value[:items]), *more)
         return short(value) if isinstance(value, str) else value
 
     fields = {name: shorter(value) for name, value in event.fields.items()}

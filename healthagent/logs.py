@@ -59,9 +59,18 @@ def _hold_standard_files() -> None:
 
 
 class Handler(logging.Handler):
+    """Without the lock of logging's handlers: a finalizer may log while its own thread holds it (see outlet)."""
+
     def __init__(self, outlet: Outlet) -> None:
         super().__init__()
         self.outlet = outlet
+
+    def createLock(self) -> None:  # noqa: N802 - logging's name
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        self.emit(record)
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         event = getattr(record, "event", None)

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from healthagent.logs import fault
+
 __all__ = ["Lookout"]
 
 T = TypeVar("T")
@@ -21,19 +23,24 @@ class Lookout:
         self._told = True
 
     async def look(self, look: Callable[[], T]) -> T | None:
-        """The result of `look`, which raises nothing; None if it takes longer than `seconds`."""
+        """The result of `look`; None if it takes longer than `seconds`, or raises, which it should not: a fault."""
         if self._thread is not None and self._thread.is_alive() and not self._told:
             return None  # one that has told its result is just about to end
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[T | None] = loop.create_future()
 
-        def tell(result: T) -> None:
+        def tell(result: T | None) -> None:
             self._told = True
             if not future.done():
                 future.set_result(result)
 
         def run() -> None:
-            result = look()
+            result: T | None
+            try:
+                result = look()
+            except Exception as error:  # else it would be a traceback on standard error, and a deadline that passes
+                fault(f"in the thread {self._name}", error)
+                result = None
             with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
                 loop.call_soon_threadsafe(tell, result)
 

@@ -67,6 +67,7 @@ def _roles(publication: Publication, tally: Tally) -> Measured:
     own: dict[str, Verdict] = {name: it for name, it in publication.verdicts.items() if name == it.role}
     yield families.ROLE_UP, [((name,), verdict.status is Status.UP) for name, verdict in own.items()]
     yield families.ROLE_DRAINING, [((name,), verdict.status is Status.DRAIN) for name, verdict in own.items()]
+    yield families.ROLE_DRY_RUN, [((name,), 1) for name, verdict in own.items() if verdict.dry_run]
     yield families.ROLE_WEIGHT, [((name,), verdict.weight) for name, verdict in own.items()]
     yield (
         families.ROLE_REASON,

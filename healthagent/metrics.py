@@ -60,7 +60,7 @@ class Metrics:
             registry.register(self)
         ProcessCollector(registry=self._whole)
         self._follow()
-        board.follow(self._published)
+        board.follow(self._follow)
 
     def adopt(self, *, mysqld_names: bool) -> None:
         """Whether everything is told by mysqld_exporter's names, too."""
@@ -93,11 +93,6 @@ class Metrics:
         """`key`: of texts that this encoder has made before."""
         known = self._encoded.setdefault(key, {})
         return b"".join([*(_encoded(metric, encode, known) for metric in registry.collect()), encode(NOTHING)])
-
-    def _published(self) -> None:
-        """An expiry counts, too, that nobody has met."""
-        self.tally.follow(self._board.before)
-        self._follow()
 
     def _follow(self) -> None:
         self.tally.follow(self._board.current())

@@ -158,7 +158,7 @@ class Publication:
 
     `facts` is the last snapshot that brought any; `wall_offset` turns our clock's seconds into wall clock ones;
     `checks`, `findings` and `pulses` go side by side, and `asked` says which of them a role asks. `expired_wall`: since
-    when the facts have been too old.
+    when the facts have been too old; `expired_age`: how old they were when that was told, in seconds.
     """
 
     snapshot: Snapshot | None = None
@@ -174,3 +174,4 @@ class Publication:
     pulses: tuple[Pulse | None, ...] = ()
     asked: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     expired_wall: float | None = None
+    expired_age: float | None = None

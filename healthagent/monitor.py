@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
+import math
 import time
-from collections.abc import Iterable
 
 from healthagent import clock
 from healthagent.board import Board
@@ -48,13 +48,17 @@ class Monitor:
         self._asked: dict[str, float] = {}
         self._turned_at = time.monotonic()
         self.board = Board(self._memory.publication, config.policy.max_age_seconds)
+        self._told, self._turned = self._memory.publication, False
+        self._expiry: asyncio.TimerHandle | None = None
+        self._expiry_at = math.inf
+        self.board.follow(self._log)
 
     def reconfigure(self, config: Config) -> None:
         """Takes effect at once: what is known is judged anew by the new policy.
 
         A role that has changed decides at the next sample as if it were new; of another server nothing is known.
         """
-        before, told, self._config = self._config, self._memory.publication, config
+        before, self._config = self._config, config
         self._asked.clear()
         wall = _wall()
         self._recorder.adopt(config, self.pins, wall)
@@ -65,7 +69,6 @@ class Monitor:
             self._probe = Probe(config.login, timeout_seconds=config.timeout_seconds, watch=config.watch)
             self._memory = starting(config.policy, wall, self.pins)
         self._tell(self._memory)
-        _log(transitions(told, self._memory.publication))
         self._anew = True
         self._turned_at = time.monotonic()
         self.look_now()
@@ -130,6 +133,7 @@ class Monitor:
             while True:
                 await self._watch(self._probe)
         finally:
+            self._await_expiry(math.inf)
             await self._keeper.close()
             await self._recorder.close(_wall())
 
@@ -156,19 +160,42 @@ class Monitor:
             await probe.close()
 
     def _publish(self, snapshot: Snapshot) -> None:
-        before = self._memory
         self._forget_unasked()
         wall = _wall()
         after = judge(self._memory, snapshot, wall)
         self._keeper.keep(after.trail.pins)
+        self._turned = False
         self._tell(after)
-        news = transitions(before.publication, after.publication)
-        _log(news)
-        self._recorder.sample(snapshot, wall, after.trail.pins, turned=bool(news))
+        self._recorder.sample(snapshot, wall, after.trail.pins, turned=self._turned)
 
     def _tell(self, memory: Memory) -> None:
         self._memory = memory
         self.board.publish(memory.publication, self._config.policy.max_age_seconds)
+        if self.board.due_at < self._expiry_at:
+            self._await_expiry(self.board.due_at)
+
+    def _log(self) -> None:
+        """The board tells something else."""
+        before, self._told = self._told, self.board.current()
+        for event in transitions(before, self._told):
+            self._turned = True
+            tell(event)
+
+    def _await_expiry(self, at: float) -> None:
+        """Then facts may have grown too old, which is told even if no probe ends any more; infinity: never.
+
+        A sample before that changes nothing here: the timer finds that out by itself, once in max_age.
+        """
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry, self._expiry_at = None, at
+        if at < math.inf:
+            self._expiry = asyncio.get_running_loop().call_later(max(0.0, at - clock.now()), self._expire)
+
+    def _expire(self) -> None:
+        if clock.now() > self.board.due_at:
+            self.board.current()
+        self._await_expiry(self.board.due_at)
 
     def _forget_unasked(self) -> None:
         silent = [key for key, at in self._asked.items() if clock.now() - at > ASKED_SECONDS]
@@ -199,8 +226,3 @@ class Monitor:
 def _wall() -> float:
     """For people, and so to the millisecond."""
     return round(time.time(), 3)
-
-
-def _log(events: Iterable[Event]) -> None:
-    for event in events:
-        tell(event)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from healthagent.config import Config
 from healthagent.decide import reports
+from healthagent.forms import plain
 from healthagent.judge import judge, starting
 from healthagent.model import Publication
 from healthagent.pin import PinFile
@@ -31,12 +32,12 @@ def table(publication: Publication) -> Iterable[str]:
     snapshot = publication.snapshot
     yield f"state {publication.state.word}"
     if snapshot is not None and snapshot.failure is not None:
-        yield f"  {snapshot.failure.message}"
+        yield f"  {plain(snapshot.failure.message)}"
     for name, verdict in publication.verdicts.items():
         yield f"{text_line(verdict)}{' (dry run)' if verdict.dry_run else ''}"
         for report in reports(publication, name):
             finding = report.finding
             mark = "failed" if not report.passed else "held" if finding.bad else "passed"
-            shown = "" if finding.value is None else f" {finding.value}"
-            limit = "" if finding.limit is None else f" (limit {finding.limit})"
+            shown = "" if finding.value is None else f" {plain(str(finding.value))}"
+            limit = "" if finding.limit is None else f" (limit {plain(str(finding.limit))})"
             yield f"  {mark:6} {report.gate.value}{shown}{limit}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from healthagent.kinds import absolute
 
-__all__ = ["file_path", "prom_file"]
+__all__ = ["file_path", "prom_file", "spoken_path"]
 
 SUFFIX = ".prom"
 
@@ -24,3 +24,8 @@ def prom_file(value: Any) -> Path:
     if path.suffix != SUFFIX:
         raise ValueError(f"must end in {SUFFIX}: node_exporter's textfile collector reads no other file")
     return path
+
+
+def spoken_path(path: Path | None) -> str | None:
+    """As it stands in a configuration."""
+    return None if path is None else str(path)

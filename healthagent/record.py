@@ -32,6 +32,7 @@ from healthagent.facts import (
     Transfer,
     WriteProbe,
 )
+from healthagent.quantities import seconds, wall_seconds
 from healthagent.trail import Pins, Thaw
 
 __all__ = [
@@ -48,9 +49,8 @@ __all__ = [
 ]
 
 FORMAT = 1
-
-# why a header stands there: the program has started, has a new configuration, has begun a new file, or has lost samples
 NO_PINS = Pins()
+# why a header stands there: the program has started, has a new configuration, has begun a new file, or has lost samples
 START, RELOAD, TURN, GAP = "start", "reload", "turn", "gap"
 REASONS = (START, RELOAD, TURN, GAP)
 Row = Mapping[str, object]
@@ -200,7 +200,7 @@ def read(lines: Iterable[str]) -> Iterator[Entry]:
             return
         try:
             document = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RecordError(number, f"is no JSON: {error}") from error
         try:
             yield reader.entry(document)
@@ -208,7 +208,7 @@ def read(lines: Iterable[str]) -> Iterator[Entry]:
             raise
         except UnreadableError as error:
             raise RecordError(number, str(error)) from error
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             raise RecordError(number, f"is no entry of a record: {type(error).__name__}: {error}") from error
 
 
@@ -228,9 +228,9 @@ class _Reader:
         if not self._begun:
             raise UnreadableError("is no header: a record begins with one")
         if "ack" in said:
-            return Ack(cluster=bool(said["ack"]), at=float(said["at"]), wall=float(said["wall"]))
+            return Ack(cluster=bool(said["ack"]), at=seconds(said["at"]), wall=wall_seconds(said["wall"]))
         if "end" in said:
-            return End(at=float(said["at"]), wall=float(said["wall"]))
+            return End(at=seconds(said["at"]), wall=wall_seconds(said["wall"]))
         self._last = self._sample(said)
         return self._last
 
@@ -243,9 +243,9 @@ class _Reader:
         self._begun, self._last, self._rows = True, None, NO_ROWS
         return Header(
             why=said["why"],
-            at=float(said["at"]),
-            wall=float(said["wall"]),
-            run=float(said["run"]),
+            at=seconds(said["at"]),
+            wall=wall_seconds(said["wall"]),
+            run=wall_seconds(said["run"]),
             version=str(said["healthagent"]),
             server=str(said["server"]),
             config=said["config"],
@@ -260,9 +260,9 @@ class _Reader:
         rows = self._rows if "rows" in said else None
         slaves = rows.slaves if rows is not None else None
         snapshot = Snapshot(
-            sequence=said.get("n", before.sequence + 1),
-            ended_at=float(said["at"]),
-            duration_seconds=float(said["took"]),
+            sequence=int(said.get("n", before.sequence + 1)),
+            ended_at=seconds(said["at"]),
+            duration_seconds=seconds(said["took"]),
             failure=_failure(said["failure"]) if "failure" in said else before.failure,
             server=parse.server(rows.facts) if rows is not None else None,
             galera=parse.galera(rows.facts) if rows is not None else None,
@@ -270,11 +270,11 @@ class _Reader:
             heartbeats=_heartbeats(said["beats"]) if "beats" in said else before.heartbeats,
             evidence=_evidence(said["evidence"]) if "evidence" in said else before.evidence,
             beside=_beside(said["beside"]) if "beside" in said else before.beside,
-            glanced_at=said.get("glanced"),
+            glanced_at=seconds(said["glanced"]) if "glanced" in said else None,
             rows=rows,
         )
         pins = _pins(said["pins"]) if "pins" in said else last.pins if last is not None else NO_PINS
-        return Sample(snapshot=snapshot, wall=float(said["wall"]), pins=pins)
+        return Sample(snapshot=snapshot, wall=wall_seconds(said["wall"]), pins=pins)
 
 
 def _applied(before: Rows, said: dict[str, Any]) -> Rows:

@@ -11,7 +11,6 @@ from pathlib import Path
 from healthagent import __version__, clock
 from healthagent.config import Config, shown
 from healthagent.errand import Errand
-from healthagent.errors import StartError
 from healthagent.events import Event, Kind, Level
 from healthagent.facts import Snapshot
 from healthagent.logs import tell
@@ -22,7 +21,6 @@ from healthagent.trail import Pins
 
 __all__ = ["FLUSH_SECONDS", "MOST_WAITING", "Recorder"]
 
-
 FLUSH_SECONDS = 10.0
 HURRY_SECONDS = 0.2  # behind the write before at the soonest, however many transitions there are
 LOOK_SECONDS = 2.0
@@ -31,22 +29,15 @@ MOST_WAITING = 512  # entries in memory, of a disk that does not answer: minutes
 
 
 class Recorder:
-    """`check()` and then `adopt()` say where; without a file it does nothing. `close()` writes what is left."""
+    """`adopt()` says where; without a file it does nothing. `close()` writes what is left.
+
+    A file that cannot be written is told of and tried again: no verdict depends on it.
+    """
 
     def __init__(self) -> None:
         self._desks: dict[Path, _Desk] = {}  # of every file that there was, the one now is `_desk`
         self._desk: _Desk | None = None
         self._run: float | None = None
-
-    async def check(self, recording: Recording | None) -> None:
-        """StartError: nothing can be written there. Nothing is changed."""
-        if recording is None:
-            return
-        trouble = await Lookout("record", seconds=LOOK_SECONDS).look(RecordFile(recording).trouble)
-        if trouble is None:
-            trouble = f"{recording.path.parent} has not answered for {LOOK_SECONDS:g} s"
-        if trouble:
-            raise StartError(f"probe.record: {recording.path}: {trouble}")
 
     def adopt(self, config: Config, pins: Pins, wall: float) -> None:
         """From now on to the file of this configuration; `pins`: what is pinned now."""
@@ -105,7 +96,8 @@ class _Desk:
         self.path = recording.path
         self._file = RecordFile(recording)
         self._waiting: deque[Entry | _Lost] = deque()  # filled by the loop, emptied by the thread
-        self._writing, self._leaving = Errand(), Errand()
+        self._writing = Errand()
+        self._left = False  # while something is written: the rest, too
         self._lookout = Lookout("record", seconds=LOOK_SECONDS)
         self._written_at = clock.now()
         self._hurry = False
@@ -129,12 +121,14 @@ class _Desk:
     def leave(self, end: End) -> None:
         """Nothing more comes for now."""
         self._waiting.append(end)
-        self._leaving.run(self._last())
+        if self._writing.under_way:
+            self._left = True
+        else:
+            self._writing.run(self._write())
 
     async def close(self) -> None:
-        await self._leaving.wait(CLOSE_SECONDS)
+        await self._writing.wait(CLOSE_SECONDS)
         await self._writing.close()
-        await self._leaving.close()
 
     def _lose(self, samples: int) -> None:
         last = self._waiting[-1] if self._waiting else None
@@ -143,11 +137,13 @@ class _Desk:
             self._waiting.append(last)
         last.samples += samples
 
-    async def _last(self) -> None:
-        await self._writing.wait(CLOSE_SECONDS)
-        await self._write()
-
     async def _write(self) -> None:
+        await self._once()
+        while self._left:
+            self._left = False
+            await self._once()
+
+    async def _once(self) -> None:
         said = await self._lookout.look(self._carry)
         trouble, lost = said if said is not None else (f"has not answered for {LOOK_SECONDS:g} s", 0)
         if trouble and not self._trouble:
@@ -169,8 +165,16 @@ class _Desk:
             try:
                 lost += self._file.append([entry for entry in some if not isinstance(entry, _Lost)])
             except OSError as error:
-                trouble = str(error.strerror or error)
+                trouble = _spoken(error, self.path)
         return trouble, lost
+
+
+def _spoken(error: OSError, path: Path) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no directory {path.parent}; make it, or name a file in state_dir"
+    if isinstance(error, PermissionError):
+        return f"this user may not write there; name a file in a directory of its own, not {path.parent}"
+    return str(error.strerror or error)
 
 
 def _now() -> float:

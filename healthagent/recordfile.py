@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -27,6 +27,7 @@ __all__ = ["BYTES_PER_SAMPLE", "LEAST_BYTES", "DamagedError", "RecordFile", "mos
 BYTES_PER_SAMPLE = 128
 LEAST_BYTES = 1 << 18
 MOST_AT_ONCE = 64  # entries of a member
+MOST_IN_LINE = 1 << 24  # characters; a sample has some 40,000
 MODE = 0o640
 MAGIC = b"\x1f\x8b"
 # deflate, FEXTRA; no time; nothing special; Unix; 12 bytes extra: one subfield of 8
@@ -61,38 +62,20 @@ class RecordFile:
         self._header: Header | None = None
         self._lost = 0
 
-    def trouble(self) -> str:
-        """What is in the way of recording here; nothing: ""."""
-        directory, previous = self._path.parent, older(self._path)
-        try:
-            if not directory.is_dir():
-                return f"there is no directory {directory}; make it, or name a file in state_dir"
-            for path in (self._path, previous):
-                if path.exists() and not path.is_file():
-                    return f"{path} is there and is no file; name another one"
-            if self._path.exists() and not _is_record(self._path):
-                return "is there and is no record of this program; name another file, or move it away"
-            writable = os.access(directory, os.W_OK | os.X_OK) and (
-                not self._path.exists() or os.access(self._path, os.W_OK)
-            )
-        except OSError as error:
-            return str(error.strerror)
-        return (
-            "" if writable else f"this user may not write there; name a file in a directory of its own, not {directory}"
-        )
-
     def append(self, entries: Sequence[Entry]) -> int:
         """Writes them; how many samples have been lost before. OSError: these are lost too, or some of them."""
+        written = 0
         try:
             descriptor = self._open()
             try:
-                for first in range(0, len(entries), MOST_AT_ONCE):
-                    descriptor = self._write(descriptor, entries[first : first + MOST_AT_ONCE])
+                while written < len(entries):
+                    descriptor = self._write(descriptor, entries[written : written + MOST_AT_ONCE])
+                    written += MOST_AT_ONCE
             finally:
                 os.close(descriptor)
         except OSError:
-            self.lose(_samples(entries))
-            for entry in entries:
+            self.lose(_samples(entries[written:]))
+            for entry in entries[written:]:
                 self._remember(entry)
             raise
         lost, self._lost = self._lost, 0
@@ -167,8 +150,8 @@ class RecordFile:
                 raise OSError(errno.EINVAL, "is no file")
             if found.st_size != self._size:
                 self._size, self._count = _survey(descriptor)
-                if found.st_size and not self._size:
-                    raise OSError(errno.EINVAL, "is no record of this program")
+                if not self._size and not _is_left_over(descriptor):
+                    raise OSError(errno.EINVAL, "is there and is no record of this program; move it away")
                 os.ftruncate(descriptor, self._size)
                 self._missing = self._missing or TURN
         except OSError:
@@ -189,24 +172,44 @@ def _samples(entries: Sequence[Entry]) -> int:
     return sum(isinstance(entry, Sample) for entry in entries)
 
 
-def _is_record(path: Path) -> bool:
-    """An empty one is."""
-    with path.open("rb") as file:
-        found = file.read(len(HEAD))
-    return found in (b"", HEAD)
+def _is_left_over(descriptor: int) -> bool:
+    """Nothing, the beginning of a member, or zeros: what a crash may leave of a file that was just begun."""
+    found = os.pread(descriptor, LEAST_BYTES, 0)
+    return HEAD.startswith(found[: len(HEAD)]) or not any(found)
 
 
 def _survey(descriptor: int) -> tuple[int, int]:
-    """Bytes and samples of all members that are there as a whole, from the beginning."""
-    end, at, count = os.fstat(descriptor).st_size, 0, 0
+    """Bytes and samples of all members that are there as a whole, from the beginning.
+
+    Of the last ones a crash may have left the length, and zeros for what is in them.
+    """
+    members = list(_members(descriptor))
+    while members and not _is_whole(descriptor, *members[-1][:2]):
+        members.pop()
+    at, size, _ = members[-1] if members else (0, 0, 0)
+    return at + size, sum(samples for _, _, samples in members)
+
+
+def _members(descriptor: int) -> Iterator[tuple[int, int, int]]:
+    """Where each begins, its length and its samples, as far as they follow each other."""
+    end, at = os.fstat(descriptor).st_size, 0
     while True:
         head = os.pread(descriptor, len(HEAD) + SIZES.size, at)
         if len(head) < len(HEAD) + SIZES.size or not head.startswith(HEAD):
-            return at, count
+            return
         size, samples = SIZES.unpack_from(head, len(HEAD))
         if not size or at + size > end:
-            return at, count
-        at, count = at + size, count + samples
+            return
+        yield at, size, samples
+        at += size
+
+
+def _is_whole(descriptor: int, at: int, size: int) -> bool:
+    """What is in it has its check sum."""
+    try:
+        return bool(gzip.decompress(os.pread(descriptor, size, at)))
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return False
 
 
 def read_record(path: Path) -> Iterator[Entry]:
@@ -216,10 +219,14 @@ def read_record(path: Path) -> Iterator[Entry]:
     """
     with contextlib.ExitStack() as stack:
         newest, previous = _both(path, stack)
-        if previous is not None:
-            yield from _entries(older(path), previous, last=newest is None)
-        if newest is not None:
-            yield from _entries(path, newest, last=True)
+        begun = False
+        for name, file in ((older(path), previous), (path, newest)):
+            if file is not None:
+                for entry in _entries(name, file, last=file is newest or newest is None):
+                    begun = True
+                    yield entry
+    if not begun:
+        raise DamagedError(f"{path}: there is no record in it")
 
 
 def _both(path: Path, stack: contextlib.ExitStack) -> tuple[IO[bytes] | None, IO[bytes] | None]:
@@ -250,18 +257,18 @@ def _entries(path: Path, file: IO[bytes], *, last: bool) -> Iterator[Entry]:
             raise DamagedError(f"{path}: it ends behind line {lines.number}, in the middle of a member") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DamagedError(f"{path}: it is damaged behind line {lines.number}: {error}") from error
-    if not lines.number:
-        raise DamagedError(f"{path}: there is nothing in it")
 
 
 class _Lines:
-    """Lines of text, counted."""
+    """Lines of text, counted. RecordError for one that has no end."""
 
-    def __init__(self, file: Iterable[bytes]) -> None:
+    def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
         self._file = file
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
-        for line in self._file:
+        while line := self._file.readline(MOST_IN_LINE):
             self.number += 1
+            if len(line) == MOST_IN_LINE:
+                raise RecordError(self.number, "is no entry of a record: it is too long")
             yield line.decode("utf-8", "replace")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from healthagent.course import Course, Event, Facing, StateTurn, Turn
-from healthagent.decide import expire, reports, turned, valid_until
+from healthagent.decide import due_at, expire, reports, turned, valid_until
 from healthagent.judge import Memory, acknowledge, adapt, judge, repinned, starting
 from healthagent.model import Publication
 from healthagent.plan import Plan
@@ -156,11 +156,13 @@ class _Teller:
             self._memory = repinned(self._memory, acknowledge(self._memory, cluster=cluster)[0])
 
     def age(self, at: float, seconds: float) -> None:
-        """What is told until then, while nothing new comes: as the board does it."""
+        """What is told until then, while nothing new comes: as the monitor has the board do it."""
         publication = self._memory.publication if self._memory is not None else NOTHING
         if publication.snapshot is None:
             return
-        for limit in (valid_until(publication, self._max_age), publication.snapshot.ended_at + self._max_age):
+        last = publication.snapshot.ended_at + self._max_age
+        limits = (due_at(publication, self._max_age), last) if last < at else (valid_until(publication, self._max_age),)
+        for limit in limits:
             if limit < at:
                 aged = expire(publication, self._max_age, math.nextafter(limit, math.inf))
                 self._tell(aged, seconds - (at - limit), limit + publication.wall_offset, aged=True)

@@ -15,9 +15,10 @@ from healthagent import document
 from healthagent.config import policy_of
 from healthagent.course import Course, Difference, Event, StateTurn, Tally, Turn, differences, tally
 from healthagent.errors import AskedWrongError, HealthagentError
+from healthagent.forms import plain
 from healthagent.model import Status
 from healthagent.policy import Policy
-from healthagent.record import Header
+from healthagent.record import Entry, Header
 from healthagent.recordfile import DamagedError, read_record
 from healthagent.render import moment
 from healthagent.replay import Replay
@@ -28,24 +29,23 @@ OWN = "as recorded"
 
 
 def replay(arguments: argparse.Namespace) -> int:
-    """Prints it and returns 0. `file`, and `config`, `role` and `json`, which may be None.
+    """Prints it and returns 0; 1 where the record is damaged, with what stands before that.
+
+    `file`, and `config`, `role` and `json`, which may be None.
 
     HealthagentError: the file cannot be read; AskedWrongError, ConfigError: usage, or a configuration.
     """
     other = None if arguments.config is None else policy_of(document.read(arguments.config), str(arguments.config))
     own = _Own(arguments.file)
     found = Replay([own.policy] if other is None else [own.policy, _always(other)])
-    try:
-        found.run(read_record(arguments.file))
-    except (DamagedError, OSError) as error:
-        says = str(error) if isinstance(error, DamagedError) else f"{arguments.file}: cannot be read: {error.strerror}"
-        raise HealthagentError(says) from error
+    damage: list[str] = []
+    found.run(_sound(arguments.file, damage))
     names = [OWN] if other is None else [OWN, str(arguments.config)]
     roles = list(dict.fromkeys(role for course in found.courses for role in course.roles))
     if arguments.role is not None and arguments.role not in roles:
         raise AskedWrongError(f"unknown role {arguments.role!r}; roles in this record: {', '.join(roles)}")
     shown = _Shown(found, dict(zip(names, found.courses, strict=True)), [arguments.role] if arguments.role else roles)
-    notes = own.missing(other)
+    notes = own.missing(other) + [f"{says}; what stands before it was replayed" for says in damage]
     if arguments.json:
         print(json.dumps(shown.document() | {"notes": notes}, indent=2))
     else:
@@ -53,7 +53,21 @@ def replay(arguments: argparse.Namespace) -> int:
             print(f"healthagent: {note}", file=sys.stderr)
         for line in shown.lines():
             print(line)
-    return 0
+    return 1 if damage else 0
+
+
+def _sound(file: Path, damage: list[str]) -> Iterator[Entry]:
+    """What can be read; HealthagentError where that is nothing, else what is behind it goes to `damage`."""
+    begun = False
+    try:
+        for entry in read_record(file):
+            begun = True
+            yield entry
+    except (DamagedError, OSError) as error:
+        says = plain(str(error)) if isinstance(error, DamagedError) else f"{file}: cannot be read: {error.strerror}"
+        if not begun:
+            raise HealthagentError(says) from error
+        damage.append(says)
 
 
 class _Own:
@@ -67,7 +81,7 @@ class _Own:
     def policy(self, header: Header) -> Policy:
         """The same object for the same settings."""
         if self._policy is None or self._header is None or self._header.config != header.config:
-            source = f"{self._file}, configuration of healthagent {header.version}"
+            source = f"{self._file}, configuration of healthagent {plain(header.version)}"
             self._policy = policy_of(document.retold(header.config, source), source)
         self._header = header
         return self._policy
@@ -123,12 +137,13 @@ class _Shown:
 
     def lines(self) -> Iterator[str]:
         """For people: what happened, the differences, and a table."""
-        found, first = self._found, next(iter(self._courses.values()))
+        found, first, last = self._found, self._found.courses[0], self._found.courses[-1]
         yield f"# {moment(found.began_wall)} to {moment(found.ended_wall)}, {found.samples} samples"
         told: list[Event | StateTurn | Turn] = [
             *found.events,
             *first.states,
             *(turn for turn in first.turns if turn.role in self._roles),
+            *(turn for turn in last.turns if turn.role in self._roles and turn.role not in first.roles),
         ]
         width = max(map(len, self._roles), default=0)
         # what came at the same moment stays in this order: the agent, the node, its roles
@@ -155,7 +170,7 @@ def _line(told: Event | StateTurn | Turn, width: int) -> str:
     if isinstance(told, Event):
         return f"{moment(told.wall)}  {'agent':{width}}  {told.word}"
     if isinstance(told, StateTurn):
-        message = f"  ({told.message})" if told.message else ""
+        message = f"  ({plain(told.message)})" if told.message else ""
         return f"{moment(told.wall)}  {'state':{width}}  {told.before} -> {told.after}{message}"
     if told.after is None or (told.before is None and told.after is Status.DOWN):
         return ""
@@ -178,8 +193,8 @@ def _said(turn: Turn) -> str:
     if turn.reasons:
         words.append(f"reasons={','.join(reason.word for reason in turn.reasons)}")
     for facing in turn.facing:
-        limit = "" if facing.limit is None else f" (limit {facing.limit})"
-        words += [] if facing.value is None else [f"{facing.gate}={facing.value}{limit}"]
+        limit = "" if facing.limit is None else f" (limit {plain(str(facing.limit))})"
+        words += [] if facing.value is None else [f"{facing.gate}={plain(str(facing.value))}{limit}"]
     return " ".join(words)
 
 

@@ -39,7 +39,7 @@ from healthagent.kinds import (
     text,
     whole,
 )
-from healthagent.paths import prom_file
+from healthagent.paths import file_path, prom_file, spoken_path
 from healthagent.places import CONTROL_SOCKET
 from healthagent.policy import Base, PrimaryLost, Role, Weights
 from healthagent.trackfile import spoken_track_files, track_files
@@ -154,7 +154,9 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         "heartbeat_table": Setting(table, None, "`database.table` as pt-heartbeat fills it: the lag is read there"),
         "heartbeat_utc": Setting(boolean, True, "its times are UTC (pt-heartbeat --utc), else the server's time zone"),
         "heartbeat_write": Setting(boolean, False, "write its row here every second, while this is no replica"),
-        "record": Setting(absolute, None, "file for what every probe brought, for `healthagent replay`; default: none"),
+        "record": Setting(
+            file_path, None, "file for what every probe brought: see `healthagent replay`", say=spoken_path
+        ),
         "record_samples": Setting(
             whole(1000, 10_000_000), 172_800, "so many of the last ones are kept at least, and twice as many at most"
         ),
@@ -190,7 +192,7 @@ SECTIONS: dict[str, dict[str, Setting]] = {
             prom_file,
             None,
             "also a file for node_exporter's textfile collector: `/var/lib/prometheus/node-exporter/healthagent.prom`",
-            say=lambda path: None if path is None else str(path),
+            say=spoken_path,
         ),
     },
     "control": {

@@ -87,7 +87,6 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         try:
             await self._tracker.check(self._config.track_files)
-            await self._recorder.check(self._config.record)
             self._doorbell.adopt(self._config.notify, self._doorbell.prepare(self._config.notify))
             await self._listeners.adopt(self._config)
             self._tracker.adopt(self._config.track_files, self._config.policy.max_age_seconds)
@@ -139,7 +138,6 @@ class Service:
         try:
             new = self._load()
             await self._tracker.check(new.track_files)
-            await self._recorder.check(new.record)
             bell = self._doorbell.prepare(new.notify)
             await self._listeners.adopt(new)
         except (ConfigError, StartError) as error:

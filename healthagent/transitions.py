@@ -2,31 +2,31 @@
 
 from collections.abc import Iterator
 
-from healthagent.decide import reports
+from healthagent.decide import own, reports, turned
 from healthagent.events import Event, Kind, Level, Value, spoken
 from healthagent.facts import Replication, Snapshot
 from healthagent.model import GateReport, Publication, Status, Verdict
-from healthagent.reasons import State
+from healthagent.reasons import Reason, State
 
 __all__ = ["transitions"]
 
 WELL = (State.SYNCED, State.PRIMARY, State.REPLICA, State.STANDALONE)
+STARTING = Reason.STARTING.word
 # not worth a word in the sentence; the fields have them
 USUAL = {"wsrep_on": True, "connected": True, "ready": True, "desync": False, "reject_queries": "NONE"}
 
 
 def transitions(before: Publication, after: Publication) -> list[Event]:
-    """The new state first, then every role with another verdict: not another weight, nor what a request has asked."""
-    events = []
-    if before.state is not after.state or (before.snapshot is None and after.snapshot is not None):
+    """The new state first, then every role with another status: not another weight or reason, nor what a request has
+    asked. The first sample is one for each, as there was nothing before.
+    """
+    events, first = [], before.snapshot is None and after.snapshot is not None
+    if first or before.state is not after.state:
         events.append(_of_state(before.state, after))
-    for key, verdict in after.verdicts.items():
-        if key != verdict.role:  # somebody's question with parameters
-            continue
-        old = before.verdicts.get(key)
-        if old is None or old.status is not verdict.status:
-            was = old.status.value if old is not None else "new"
-            events.append(_of_role(was, verdict, after))
+    for name in own(after) if first else turned(before, after):
+        old = before.verdicts.get(name)
+        was = "new" if old is None else STARTING if first else old.status.value
+        events.append(_of_role(was, after.verdicts[name], after))
     return events
 
 

@@ -34,8 +34,10 @@ def test_start_reload_refused_reload_and_stop_are_one_line_each(daemon: Daemon) 
     wait(lambda: daemon.lines("reload_failed") != [], "refused")
     assert daemon.stop() == 0
 
-    lines = daemon.lines()
+    lines = [line for line in daemon.lines() if line["event"] != "role_change"]
     assert [line["event"] for line in lines] == ["started", "state_change", "reloaded", "reload_failed", "stopped"]
+    roles = daemon.lines("role_change")
+    assert {(line["old"], line["new"], line["level"]) for line in roles} == {("starting", "down", "warning")}
     started, state, reloaded, refused, stopped = lines
     assert (started["level"], started["config"], started["server"]) == (
         "info",
@@ -167,9 +169,9 @@ def test_when_it_is_read_again_all_that_was_said_comes_out(daemon: Daemon) -> No
     os.close(unread.reader)
 
     assert daemon.process.wait(10) == 0
-    assert [line["event"] for line in lines[:2]] == ["started", "state_change"]
+    assert [line["event"] for line in lines[:3]] == ["started", "state_change", "role_change"]
     assert [line["event"] for line in lines[-2:]] == ["reloaded", "stopped"]
-    assert {line["event"] for line in lines[2:-2]} == {"reload_failed"}
+    assert {line["event"] for line in lines[3:-2]} == {"role_change", "reload_failed"}
 
 
 def test_a_reader_that_has_gone_costs_nothing_but_the_log(daemon: Daemon) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from healthagent import clock, config
+from healthagent.events import Event, Kind, Level
 from healthagent.facts import Snapshot
 from healthagent.monitor import Monitor
 from healthagent.pin import Keeper, PinFile
@@ -373,3 +374,56 @@ def test_a_refused_connection_is_tried_again_soon(tmp_path: Path) -> None:
             await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(scene())
+
+
+# --- what it says ---------------------------------------------------------------------------------------------------
+
+
+def changes(caplog: pytest.LogCaptureFixture, kind: Kind = Kind.ROLE_CHANGE) -> list[Event]:
+    events = [getattr(record, "event", None) for record in caplog.records]
+    return [event for event in events if isinstance(event, Event) and event.kind is kind]
+
+
+def test_facts_that_grow_too_old_are_told_though_no_probe_ends_and_nobody_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    told: list[str] = []
+
+    async def never(probe: Probe, **named: Any) -> Snapshot:
+        raise AssertionError(await asyncio.Event().wait())
+
+    async def work(one: Monitor, server: FakeMariaDB) -> None:
+        one.board.follow(lambda: told.append(one.board.current().state.word))
+        monkeypatch.setattr(Probe, "sample", never)
+        monkeypatch.setattr(Probe, "glance", never)
+        one.look_now()
+        await wait_until(lambda: told[-1:] == ["stale"])
+        assert told.count("stale") == 1
+
+    watched(tmp_path, "interval: 50ms, fast_interval: 50ms, timeout: 50ms, max_age: 400ms", work)
+    falls = [event for event in changes(caplog) if event.fields["old"] == "up"]
+    assert {event.fields["role"] for event in falls} >= {"any", "writer", "reader"}
+    for event in falls:
+        assert (event.fields["new"], event.fields["reasons"], event.level) == ("down", ("stale",), Level.WARNING)
+        age = event.fields["gate_fresh"]
+        assert isinstance(age, float)
+        assert 0.4 <= age < 5, "how old the facts were, and not how old they were when they were read"
+        assert f": fresh {age:g} (limit 0.4)" in event.says
+    assert [event.fields["new"] for event in changes(caplog, Kind.STATE_CHANGE)] == ["synced", "stale"]
+
+
+def test_the_first_verdict_of_a_role_is_a_line_whatever_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    one, _ = monitor(tmp_path)
+
+    async def scene() -> None:
+        running = asyncio.ensure_future(one.run())
+        await wait_until(lambda: one.board.current().snapshot is not None)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scene())
+    first = {event.fields["role"]: (event.fields["old"], event.fields["new"], event.level) for event in changes(caplog)}
+    assert first["writer"] == ("starting", "down", Level.WARNING)
+    assert set(first.values()) == {first["writer"]}

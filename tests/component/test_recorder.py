@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +13,19 @@ from typing import Any
 import pytest
 
 from healthagent import clock, config
-from healthagent.errors import StartError
+from healthagent.document import retold
+from healthagent.facts import Snapshot
+from healthagent.model import Status
 from healthagent.monitor import Monitor
 from healthagent.pin import Keeper, PinFile
-from healthagent.record import NO_PINS, Entry, Header, Recording, Sample
+from healthagent.probe import Probe
+from healthagent.record import NO_PINS, Entry, Header, Sample
 from healthagent.recorder import MOST_WAITING, Recorder
 from healthagent.recordfile import RecordFile, read_record
 from healthagent.replay import Replay
 from tests.build import SYNCED, galera_rows
 from tests.component.fake_mariadb import FakeMariaDB, serving
+from tests.figures import measured
 
 Told = list[tuple[str, str]]
 
@@ -37,12 +42,12 @@ class Bench:
         self.statuses = {role: str(verdict.status) for role, verdict in self.monitor.board.current().verdicts.items()}
         self.monitor.board.follow(self._hear)
 
-    def settings(self, *, record: str = "record", more: str = "") -> config.Config:
+    def settings(self, *, record: str = "record", probe: str = "", more: str = "") -> config.Config:
         file = self.directory / "healthagent.yaml"
         name = f"record: {self.directory / record}, " if record else ""
         file.write_text(
             f"mysql: {{user: agent, host: 127.0.0.1, port: {self.port}}}\n"
-            f"probe: {{{name}interval: 50ms, client_port: off}}\n{more}"
+            f"probe: {{{name}{probe}interval: 50ms, client_port: off}}\n{more}"
         )
         return config.load(file)
 
@@ -91,8 +96,6 @@ def headers(file: Path) -> list[str]:
 
 def replayed(file: Path) -> tuple[Told, list[str]]:
     """As the record's own configuration tells it: the statuses, and what happened."""
-    from healthagent.document import retold
-
     found = Replay([lambda header: config.policy_of(retold(header.config, "record"), "record")])
     found.run(read_record(file))
     turns = [turn for turn in found.courses[0].turns if turn.before is not None and turn.after is not None]
@@ -124,6 +127,37 @@ def test_a_replay_tells_what_was_told_and_a_reload_in_between(tmp_path: Path) ->
     assert len(told) > 20
     assert events == ["started", "reloaded", "stopped"]
     assert entries(bench.file)[0].config["probe"]["interval"] == "50ms"  # type: ignore[union-attr]
+
+
+def test_probes_that_do_not_end_are_told_by_the_log_and_the_replay_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Facts that grow too old: whether by a sample or without any, and at which moment."""
+    moments: list[float] = []
+
+    async def never(probe: Probe, **named: Any) -> Snapshot:
+        raise AssertionError(await asyncio.Event().wait())
+
+    async def work(bench: Bench) -> None:
+        bench.monitor.reconfigure(bench.settings(probe="timeout: 50ms, max_age: 400ms, "))
+        await wait_until(lambda: bench.monitor.board.current().snapshot is not None)
+        with monkeypatch.context() as patched:
+            patched.setattr(Probe, "sample", never)
+            patched.setattr(Probe, "glance", never)
+            bench.monitor.look_now()
+            await wait_until(lambda: bench.told[-1:] != [] and bench.told[-1][1] == "down")
+            moments.append(time.time())
+
+    bench = recorded(tmp_path, work)
+    told, _ = replayed(bench.file)
+    found = Replay([lambda header: config.policy_of(retold(header.config, "record"), "record")])
+    found.run(read_record(bench.file))
+    falls = [turn for turn in found.courses[0].turns if turn.aged and turn.before is Status.UP]
+
+    assert told == bench.told
+    assert {reason.word for turn in falls for reason in turn.reasons} == {"stale"}
+    assert 0 <= moments[0] - falls[0].wall < 2, "a busy machine may be late"
+    measured(f"stale facts: told {1000 * (moments[0] - falls[0].wall):.0f} ms behind the moment that a replay names")
 
 
 def test_an_acknowledgement_is_recorded(tmp_path: Path) -> None:
@@ -159,12 +193,21 @@ def test_another_file_none_and_back_by_reload(tmp_path: Path) -> None:
     assert statuses == ["up", "down", "up"]
 
 
-def test_what_is_in_the_way_at_the_start_is_told_by_its_setting(tmp_path: Path) -> None:
-    (tmp_path / "mine").write_text("mine\n")
-    recording = Recording(path=tmp_path / "mine", samples=1000)
-    with pytest.raises(StartError, match=rf"^probe\.record: {tmp_path}/mine: is there and is no record"):
-        asyncio.run(Recorder().check(recording))
-    asyncio.run(Recorder().check(None))
+def test_off_and_on_again_while_the_disk_is_slow_is_no_trouble(
+    tmp_path: Path, hanging: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(bench: Bench) -> None:
+        bench.monitor.reconfigure(bench.settings(record=""))
+        bench.monitor.reconfigure(bench.settings())
+        await rejects(bench)
+        bench.monitor.reconfigure(bench.settings(record=""))
+        bench.monitor.reconfigure(bench.settings())
+        hanging.set()
+        await rejects(bench)
+
+    bench = recorded(tmp_path, work)
+    assert [record.getMessage() for record in caplog.records if "probe.record" in record.getMessage()] == []
+    assert replayed(bench.file)[1] == ["started", "stopped", "recording", "stopped", "recording", "stopped"]
 
 
 def test_a_disk_that_is_gone_for_a_while_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -184,7 +227,8 @@ def test_a_disk_that_is_gone_for_a_while_is_told_once(tmp_path: Path, caplog: py
 
     recorded(tmp_path, work)
     said = [record.getMessage() for record in caplog.records if "probe.record" in record.getMessage()]
-    assert said[0] == f"probe.record: {file}: No such file or directory; it goes on when it can"
+    where = f"there is no directory {file.parent}; make it, or name a file in state_dir"
+    assert said[0] == f"probe.record: {file}: {where}; it goes on when it can"
     assert len(said) == 2
     assert re.fullmatch(f"probe.record: {file} is written again; [1-9][0-9]* samples were lost", said[1])
     assert headers(file) == ["turn", "gap"]

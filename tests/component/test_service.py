@@ -1,5 +1,6 @@
 """`healthagent serve` as a process of its own, with no MariaDB anywhere."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -258,9 +259,7 @@ def test_a_port_in_use_is_1_and_one_line(daemon: Daemon) -> None:
         done = daemon.run()
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines() == [
-        f"healthagent: http.listen: cannot listen on 127.0.0.1:{daemon.port}: Address already in use"
-    ]
+    assert refusal(done) == f"http.listen: cannot listen on 127.0.0.1:{daemon.port}: Address already in use"
 
 
 def test_a_second_agent_does_not_take_the_first_ones_socket(daemon: Daemon, tmp_path: Path) -> None:
@@ -289,14 +288,46 @@ def test_a_socket_file_that_an_agent_left_behind_is_no_obstacle(daemon: Daemon) 
     assert daemon.by_control_socket(daemon.control)
 
 
-def test_a_configuration_error_is_2_and_one_line_each(daemon: Daemon) -> None:
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a daemon that does not start."""
+    (line,) = logfmt.lines(done.stderr)
+    assert (line["event"], line["level"]) == ("start_failed", "error")
+    assert line["msg"].startswith("not started: ")
+    return line["msg"].removeprefix("not started: ")
+
+
+def test_a_configuration_error_is_2_and_one_line_with_all_of_them(daemon: Daemon) -> None:
     daemon.configure(more="nonsense: 1\nlog: {level: loud}\n")
     done = daemon.run()
 
     assert (done.returncode, done.stdout) == (2, "")
-    first, second = done.stderr.splitlines()
-    assert first.startswith(f"healthagent: {daemon.file}:6: nonsense: unknown key")
-    assert second.startswith(f"healthagent: {daemon.file}:7: log.level: ")
+    says = refusal(done)
+    assert says.startswith(f"{daemon.file}:6: nonsense: unknown key")
+    assert f"; {daemon.file}:7: log.level: " in says
+
+
+@pytest.mark.parametrize(("more", "status"), [("nonsense: 1\n", 2), ("http: {listen: ['192.0.2.1:9200']}\n", 1)])
+def test_a_daemon_that_cannot_start_ends_though_nobody_reads_what_it_says(
+    daemon: Daemon, more: str, status: int
+) -> None:
+    daemon.file.write_text(f"state_dir: {daemon.directory}\n{more}")
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 65536)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x")
+    os.set_blocking(writer, True)
+    process = subprocess.Popen(daemon.command, stdout=writer, stderr=writer)
+    try:
+        assert process.wait(20) == status
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+        os.close(writer)
 
 
 def test_an_address_of_another_host_is_1_and_one_line(daemon: Daemon) -> None:
@@ -411,21 +442,27 @@ def test_commands_that_ask_the_daemon(daemon: Daemon) -> None:
 # --- records and dry runs -------------------------------------------------------------------------------------------
 
 
-def test_a_record_that_cannot_be_written_is_1_and_one_line(daemon: Daemon) -> None:
-    daemon.configure(more=f"probe: {{record: {daemon.directory}/no/record}}\n")
-    done = daemon.run()
-
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    where = f"probe.record: {daemon.directory}/no/record: there is no directory {daemon.directory}/no"
-    assert line == f"healthagent: {where}; make it, or name a file in state_dir"
-
-    daemon.configure()
+def test_a_record_that_cannot_be_written_is_an_error_of_the_log_and_no_more(daemon: Daemon) -> None:
+    """Neither at the start nor at a reload: no verdict depends on it."""
+    wrong = f"probe: {{record: {daemon.directory}/no/record}}\n"
+    daemon.configure(more=wrong)
     daemon.start()
-    daemon.configure(more=f"probe: {{record: {daemon.directory}/no/record}}\n")
+    wait(lambda: daemon.lines("file") != [], "a word about the file")
+    (line,) = daemon.lines("file")
+    assert (line["level"], line["file"]) == ("error", f"{daemon.directory}/no/record")
+    assert f"there is no directory {daemon.directory}/no; make it" in line["msg"]
+    daemon.configure(more=wrong + "tags: {dc: berlin}\n")
     daemon.signal(signal.SIGHUP)
-    wait(lambda: not daemon.config()["last_reload_success"], "the reload has failed")
-    assert where in daemon.config()["errors"][0]
+    wait(lambda: daemon.lines("reloaded") != [], "reloaded all the same")
+    assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("path", ["/", "/x/../q", '"/x/a\\nb"', "/x/"])
+def test_a_record_that_is_no_name_of_a_file_is_an_error_of_the_configuration(daemon: Daemon, path: str) -> None:
+    daemon.configure(more=f"probe: {{record: {path}}}\n")
+    done = daemon.run()
+    assert done.returncode == 2
+    assert "probe.record: " in refusal(done)
 
 
 def test_a_record_is_there_after_a_stop_and_goes_on_after_a_start(daemon: Daemon) -> None:
@@ -576,7 +613,7 @@ def test_an_agent_check_port_in_use_is_1_and_one_line(daemon: Daemon) -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     says = f"agent_check.listen: cannot listen on 127.0.0.1:{port}: Address already in use"
-    assert done.stderr.splitlines() == [f"healthagent: {says}"]
+    assert refusal(done) == says
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -592,7 +629,7 @@ def test_a_taken_port_of_the_bell_is_1_and_one_line(daemon: Daemon, host: str) -
 
     assert (done.returncode, done.stdout) == (1, "")
     says = f"probe.notify: cannot listen on {place} (UDP): Address already in use"
-    assert done.stderr.splitlines() == [f"healthagent: {says}"]
+    assert refusal(done) == says
 
 
 def test_a_reload_that_fails_leaves_no_bell_behind(daemon: Daemon) -> None:

@@ -23,12 +23,18 @@ def replayed(file: Path, *argv: str) -> dict[str, Any]:
 
 
 def logged(agent: Agent) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
-    """Transitions of roles and of the state, as the log has them."""
+    """Transitions of roles and of the state, as the log has them; before the first sample a role counts as down."""
     lines = [logfmt.parse(line) for line in agent.log_lines()]
     roles: list[tuple[str, ...]] = [
-        (line["role"], line["old"], line["new"], line["weight"], line.get("reasons", "none"))
+        (
+            line["role"],
+            line["old"].replace("starting", "down"),
+            line["new"],
+            line["weight"],
+            line.get("reasons", "none"),
+        )
         for line in lines
-        if line["event"] == "role_change"
+        if line["event"] == "role_change" and (line["old"], line["new"]) != ("starting", "down")
     ]
     return roles, [(line["old"], line["new"]) for line in lines if line["event"] == "state_change"]
 

@@ -91,4 +91,4 @@ def test_what_recording_costs(cluster: Cluster, node: GaleraNode) -> None:
             for agent, was in zip((plain, recording), before, strict=True)
         ]
     measured(f"record: {shares[1]:.2f}% of a core with it, {shares[0]:.2f}% without")
-    assert shares[1] < 5 + 2 * shares[0]
+    assert shares[1] < 3 + 1.5 * shares[0], "0.7 % of a core; the rest is for a busy machine"

@@ -12,6 +12,7 @@ import pytest
 
 from healthagent import logs, sinks
 from healthagent.events import KIND_TEXT, Event, Kind, Level
+from healthagent.forms import LINE_LIMIT, Line, as_json
 from tests import logfmt
 
 FALL = Event(
@@ -193,3 +194,16 @@ def test_what_a_library_says_at_the_very_end_is_not_written_by_python(capfd: pyt
     logging.getLogger("asyncio").error("Task exception was never retrieved")
 
     assert capfd.readouterr().err == ""
+
+
+def test_a_reload_with_many_errors_tells_them_all_while_they_fit_and_else_how_many_more() -> None:
+    few = tuple(f"/etc/h.yaml:{number}: roles.r{number}: unknown key" for number in range(120))
+    for errors in (few, tuple(f"{error}{'x' * 400}" for error in few) * 3):
+        event = Event(kind=Kind.RELOAD_FAILED, level=Level.ERROR, says="; ".join(errors), fields={"errors": errors})
+        line = json.loads(as_json(Line(event, 0.0)))
+        if errors is few:
+            assert (line["errors"], line["message"]) == ([*few], event.says)
+        else:
+            assert len(as_json(Line(event, 0.0))) <= LINE_LIMIT
+            assert line["errors"][-1] == f"... and {len(errors) - len(line['errors']) + 1} more"
+            assert line["message"].endswith("...")

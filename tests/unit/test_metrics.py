@@ -110,6 +110,14 @@ def test_what_is_down_says_why() -> None:
     assert scraped.series['gate_passed{gate="writable",role="writer"}'] == 0
 
 
+def test_a_dry_run_is_marked_and_no_other_role() -> None:
+    trial = replace(with_role("reader").roles[0], name="trial", dry_run=True)
+    series = Scraped(healthy(policy=replace(POLICY, roles=(*POLICY.roles, trial)))).series
+    assert {name: value for name, value in series.items() if name.startswith("role_dry_run")} == {
+        'role_dry_run{role="trial"}': 1
+    }
+
+
 def test_what_drains() -> None:
     series = Scraped(healthy(policy=with_role("reader", drain=True))).series
     assert (series['role_draining{role="reader"}'], series['role_up{role="reader"}']) == (1, 0)
@@ -418,7 +426,7 @@ def everything() -> set[tuple[str, str, tuple[str, ...]]]:
     makes: list[Callable[[], Publication | Snapshot]] = [lambda: SYNCED, lambda: REPLICA, lambda: PRIMARY, lambda: DOWN]
     found: set[tuple[str, str, tuple[str, ...]]] = set()
     for make in makes:
-        agent = Agent(replace(POLICY, roles=(*ROLES, own)))
+        agent = Agent(replace(POLICY, roles=(*ROLES, own, replace(own, name="trial", dry_run=True))))
         scraped = Scraped(agent, mysqld_names=True)
         for _ in range(4):
             scraped.sees(beside(make(), disk=Disk(free_bytes=1, total_bytes=2)))  # type: ignore[arg-type]

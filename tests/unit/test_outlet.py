@@ -1,12 +1,18 @@
 """Nobody waits for the log, and what finds no room is counted."""
 
+import gc
+import logging
 import threading
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from healthagent import outlet as outlets
 from healthagent.events import Event, Kind
+from healthagent.folding import Folding
 from healthagent.forms import Line
+from healthagent.logs import Handler
 from healthagent.outlet import Outlet
 from lab.process import wait_until
 
@@ -115,13 +121,13 @@ def test_one_that_can_never_be_written_makes_no_loop() -> None:
 
 
 def test_where_no_thread_is_to_be_had_the_next_line_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: threading.Thread) -> None:
+    def refuse(run: object, arguments: object) -> None:
         raise RuntimeError("can't start new thread")
 
     reader = Reader()
     outlet = Outlet(reader)
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", refuse)
+        patched.setattr(outlets, "start_new_thread", refuse)
         outlet.put(line(0))
     outlet.put(line(1))
     outlet.close(10)
@@ -142,6 +148,59 @@ def test_a_count_comes_by_itself_when_its_time_is_over() -> None:
     outlet.close(10)
 
     assert reader.read == ["no file", "no file (the last of 2 such lines within 60 s)"]
+
+
+class Rubbish:
+    """A cycle, so the collector's to find; it logs when it goes, as asyncio's Task does."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self.log, self.itself = log, self
+
+    def __del__(self) -> None:
+        self.log("from a finalizer")
+
+
+@pytest.fixture
+def collected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Every allocation that matters meets the collector, with something to finalize; logs, and never by root."""
+    logger = logging.Logger("rubbish")
+    depth = threading.local()
+
+    def collecting(name: str, owner: type) -> None:
+        real = getattr(owner, name)
+
+        def collect(*arguments: object, **named: object) -> object:
+            if not getattr(depth, "busy", False):
+                depth.busy = True
+                Rubbish(logger.error)
+                gc.collect(0)
+                depth.busy = False
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, collect)
+
+    outlet = Outlet(lambda line: None)
+    logger.addHandler(Handler(outlet))
+    collecting("due", Folding)
+    collecting("take", Folding)
+    collecting("emit", Handler)
+    yield logger.error
+    outlet.close(1)
+
+
+def test_a_finalizer_that_logs_stops_nobody(collected: Callable[[str], None]) -> None:
+    """Wherever the collector meets it: in the log's own thread, or in the middle of another line."""
+
+    def talk() -> None:
+        for number in range(50):
+            collected(f"line {number}")
+
+    talkers = [threading.Thread(target=talk, daemon=True) for _ in range(3)]
+    for talker in talkers:
+        talker.start()
+    for talker in talkers:
+        talker.join(10)
+    assert [talker.is_alive() for talker in talkers] == [False] * 3
 
 
 class Clock:

@@ -7,15 +7,16 @@ import re
 import resource
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from healthagent import recordfile
 from healthagent.record import GAP, RELOAD, START, TURN, Entry, Header, Recording, Sample, Scribe
-from healthagent.recordfile import DamagedError, RecordFile, older, read_record
+from healthagent.recordfile import HEAD, MOST_AT_ONCE, SIZES, DamagedError, RecordFile, older, read_record
 from healthagent.trail import Pins
 from tests.build import SYNCED
 
@@ -93,7 +94,6 @@ def test_the_last_so_many_are_kept_and_never_more_than_twice_as_many(file: Recor
 def test_a_new_process_goes_on_behind_the_old_one(file: RecordFile, path: Path) -> None:
     file.append(some(1, 900))
     again = RecordFile(Recording(path=path, samples=1000))
-    assert again.trouble() == ""
     again.append([replace(HEADER, run=2000.0), *some(1, 90)])
     assert headers(found(path)) == [START, START]
     again.append(some(91, 120))
@@ -127,6 +127,16 @@ def test_damage_is_told_with_its_place(file: RecordFile, path: Path) -> None:
 
 
 DAMAGED = {
+    "no date": ('{"at": 1.0, "took": 0, "wall": 1e300}', "line 2: is no entry of a record: ValueError: wall 1e+300"),
+    "before 1970": ('{"at": 1, "took": 0, "wall": -1e14}', "line 2: is no entry of a record: ValueError: wall -1e+14"),
+    "not a number": ('{"at": 1.0, "took": 0, "wall": NaN}', "line 2: is no entry of a record: ValueError: wall nan"),
+    "infinity": ('{"at": Infinity, "took": 0, "wall": 0}', "line 2: is no entry of a record: ValueError: inf seconds"),
+    "infinity by digits": (
+        '{"at": 1e999, "took": 0, "wall": 0}',
+        "line 2: is no entry of a record: ValueError: inf seconds",
+    ),
+    "a huge integer": ('{"at": 1' + "0" * 400 + "}", "line 2: is no entry of a record: OverflowError"),
+    "too deep": ("[" * 100_000, "line 2: is no JSON: "),
     "not json": ("{", "line 2: is no JSON"),
     "no object": ("17", "line 2: is no entry of a record"),
     "half a sample": ('{"at": 1.0}', "line 2: is no entry of a record: KeyError: 'took'"),
@@ -148,31 +158,56 @@ def test_a_line_that_is_none_is_told_with_its_number(tmp_path: Path, line: str, 
     assert refusal(path).startswith(f"{path}: {says}")
 
 
+def test_a_line_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordfile, "MOST_IN_LINE", 1000)
+    path = tmp_path / "x"
+    path.write_bytes(gzip.compress(b"a" * 2000))
+    assert refusal(path) == f"{path}: line 1: is no entry of a record: it is too long"
+
+
 def test_what_never_was_a_record(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    path.write_text("")
-    assert refusal(path) == f"{path}: there is nothing in it"
+    for content in (b"", b"hello", gzip.compress(b"hello")):
+        path.write_bytes(content)
+        assert refusal(path) == f"{path}: there is no record in it"
     path.write_text('{"at": 1.0}\n')
     assert refusal(path) == f"{path}: line 1: is no header: a record begins with one"
 
 
-def troubles(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    foreign, directory, linked = tmp_path / "foreign", tmp_path / "directory", tmp_path / "linked"
+def test_what_is_no_record_is_left_alone(tmp_path: Path) -> None:
+    foreign, directory, fifo = tmp_path / "foreign", tmp_path / "directory", tmp_path / "fifo"
     foreign.write_text("mine\n")
     directory.mkdir()
-    linked.with_name("linked.1").mkdir()
-    os.mkfifo(tmp_path / "fifo")
-    yield tmp_path / "no" / "record", f"there is no directory {tmp_path}/no; make it, or name a file in state_dir"
-    yield foreign, "is there and is no record of this program; name another file, or move it away"
-    yield directory, f"{directory} is there and is no file; name another one"
-    yield tmp_path / "fifo", f"{tmp_path}/fifo is there and is no file; name another one"
-    yield linked, f"{linked}.1 is there and is no file; name another one"
+    os.mkfifo(fifo)
+    for path, says in (
+        (foreign, "is there and is no record of this program; move it away"),
+        (directory, "Is a directory"),
+        (fifo, "is no file"),
+        (tmp_path / "no" / "record", "No such file or directory"),
+    ):
+        with pytest.raises(OSError, match=says):
+            RecordFile(Recording(path=path, samples=1000)).append([HEADER])
+    assert foreign.read_text() == "mine\n"
 
 
-def test_what_is_in_the_way_is_told_before_anything_is_written(tmp_path: Path) -> None:
-    for path, says in troubles(tmp_path):
-        assert RecordFile(Recording(path=path, samples=1000)).trouble() == says
-    assert (tmp_path / "foreign").read_text() == "mine\n"
+@pytest.mark.parametrize("left", [HEAD[:10], HEAD, bytes(4096), HEAD + b"\xff\xff\0\0"])
+def test_what_a_crash_leaves_of_a_file_just_begun_is_no_obstacle(path: Path, left: bytes) -> None:
+    path.write_bytes(left)
+    RecordFile(Recording(path=path, samples=1000)).append([HEADER, *some(1, 2)])
+    assert numbers(found(path)) == [1, 2]
+
+
+def test_members_of_zeros_at_the_end_are_cut_away(file: RecordFile, path: Path) -> None:
+    """A file system may have their lengths on disk, and what is in them not yet."""
+    file.append(some(1, 5))
+    sound = path.stat().st_size
+    file.append(some(6, 9))
+    content = bytearray(path.read_bytes())
+    content[sound + len(HEAD) + SIZES.size :] = bytes(len(content) - sound - len(HEAD) - SIZES.size)
+    path.write_bytes(content)
+    file = RecordFile(Recording(path=path, samples=1000))
+    file.append([replace(HEADER, run=2.0), *some(1, 2)])
+    assert numbers(found(path)) == [1, 2, 3, 4, 5, 1, 2]
 
 
 @contextmanager
@@ -202,6 +237,24 @@ def test_a_disk_that_is_full_for_a_while(file: RecordFile, path: Path) -> None:
     assert numbers(entries) == [1, 2, 3, 4, 5, 13, 14, 15]
     assert headers(entries) == [START, GAP]
     assert next(entry.config for entry in entries if isinstance(entry, Header) and entry.why == GAP) == {"a": 2}
+
+
+def test_of_a_batch_only_what_was_not_written_is_lost(file: RecordFile, path: Path) -> None:
+    real, tries = file._write, 0
+
+    def fails_once(descriptor: int, entries: Sequence[Entry]) -> int:
+        nonlocal tries
+        tries += 1
+        if tries == 2:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, entries)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(file, "_write", fails_once)
+        with pytest.raises(OSError, match="No space left"):
+            file.append(some(1, MOST_AT_ONCE + 10))
+    assert file.append(some(MOST_AT_ONCE + 11, MOST_AT_ONCE + 11)) == 10
+    assert numbers(found(path)) == [*range(1, MOST_AT_ONCE + 1), MOST_AT_ONCE + 11]
 
 
 def test_a_file_that_somebody_takes_away_begins_anew(file: RecordFile, path: Path) -> None:

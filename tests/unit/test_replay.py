@@ -1,5 +1,6 @@
 """Records of an agent under a clock of its own, and what a replay makes of them."""
 
+import gzip
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 
 from healthagent import cli, config
 from healthagent.course import differences, tally
-from healthagent.facts import Snapshot
+from healthagent.facts import Failure, FailureKind, Snapshot
 from healthagent.judge import Memory, acknowledge, adapt, judge, repinned, starting
 from healthagent.model import Status
 from healthagent.plan import Plan
@@ -324,6 +325,42 @@ def test_with_another_one(file: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         "2025-10-09T08:53:26.500Z to 2025-10-09T08:53:30.500Z (4.0s)  reader"
         "  up, would be down reasons=replica_lagging lag=5s (seconds_behind) (limit 2.0)\n"
     ) in out
+
+
+def test_a_role_of_the_other_one_alone_has_its_turns(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "new.yaml"
+    other.write_text("roles: {fresh: {base: reader, max_lag: 2s}}\n")
+    assert cli.main(["replay", str(file), "--config", str(other), "--role", "fresh"]) == 0
+    out = capsys.readouterr().out
+    assert "2025-10-09T08:53:26.500Z  fresh  up -> down reasons=replica_lagging lag=5s (seconds_behind)" in out
+    assert "2025-10-09T08:53:30.500Z  fresh  down -> up" in out
+
+
+def test_what_a_server_says_makes_no_line_and_moves_no_cursor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, forged = tmp_path / "record", "no\n2025-10-09T08:53:20.000Z  writer  down -> up weight=100 \x1b[2J"
+    failure = Failure(kind=FailureKind.LOGIN, message=forged, code=1045)
+    refused = replace(SYNCED, server=None, galera=None, rows=None, failure=failure)
+    broken = replica(slave_row(Slave_SQL_Running="No", Last_SQL_Errno="1062", Last_SQL_Error=forged))
+    RecordFile(Recording(path=path, samples=1000)).append(begun().sees(broken, 2).sees(refused, 5).ends().entries)
+    assert cli.main(["replay", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert r"no\n2025-10-09T08:53:20.000Z  writer  down -> up weight=100 \u001b[2J" in out
+    assert "\x1b" not in out
+    assert not any(line.endswith("[2J") for line in out.splitlines() if line.split()[1:2] == ["writer"])
+
+
+def test_what_stands_before_damage_is_replayed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unpacked = gzip.decompress(file.read_bytes())
+    file.write_bytes(unpacked + b"{\n")
+    assert cli.main(["replay", str(file), "--role", "reader"]) == 1
+    out, err = capsys.readouterr()
+    assert "reader  down -> up weight=100\n" in out
+    assert err.endswith("; what stands before it was replayed\n")
+    assert f"{file}: line {unpacked.count(bytes([10])) + 1}: is no JSON: " in err
 
 
 def test_as_json(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,8 +42,9 @@ def test_the_first_sample_tells_the_state_whatever_it_is() -> None:
         first.says == "state unknown -> synced: local_state 4, comment Synced, cluster_status Primary, cluster_size 3"
     )
     assert (first.fields["ready"], first.fields["reject_queries"]) == (True, "NONE"), "what is usual is in the fields"
-    assert {event.fields["new"] for event in roles} == {"up"}
-    again, *_ = change(Agent(), failed(FailureKind.LOCAL))
+    assert {(event.fields["old"], event.fields["new"]) for event in roles} == {("starting", "up")}
+    again, *roles = change(Agent(), failed(FailureKind.LOCAL))
+    assert {(event.fields["old"], event.fields["new"]) for event in roles} == {("starting", "down")}
     assert again.says.startswith("state unknown -> unknown: failure local, ")
 
 
