@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 
 from healthagent.events import KIND_TEXT, Event, Value, spoken
 
@@ -115,12 +116,19 @@ def _known(event: Event) -> dict[str, Value]:
 
 def _fitting(line: Line, form: Callable[[Event], bytes]) -> bytes:
     """The event in that form, its texts and lists cut until it is at most LINE_LIMIT bytes."""
-    rendered = form(line.event)
-    for length, items in CUTS:
+    whole = (line.event,) if _characters(line.event) <= LINE_LIMIT else ()
+    for event in chain(whole, (_cut(line.event, length, items) for length, items in CUTS)):
+        rendered = form(event)
         if len(rendered) <= LINE_LIMIT:
             break
-        rendered = form(_cut(line.event, length, items))
     return rendered
+
+
+def _characters(event: Event) -> int:
+    """At least so many bytes it takes: what is far too long is not written out only to find that."""
+    values = (event.says, *event.fields.values())
+    texts = (text for value in values for text in (value if isinstance(value, tuple) else (value,)))
+    return sum(len(text) for text in texts if isinstance(text, str))
 
 
 def _cut(event: Event, length: int, items: int) -> Event:

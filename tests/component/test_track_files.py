@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from healthagent import __version__
+from tests import logfmt
 from tests.component.test_service import Daemon, wait
 
 
@@ -70,7 +71,9 @@ def test_a_directory_that_is_not_there_is_a_clear_error(daemon: Daemon, director
         daemon.configure(more=track(path))
         done = daemon.run()
         assert done.returncode == 1
-        assert done.stderr.splitlines()[-1].startswith(f"healthagent: keepalived.track_files: {path}: {says}")
+        (line,) = logfmt.lines(done.stderr)
+        assert (line["event"], line["level"]) == ("start_failed", "error")
+        assert line["errors"].startswith(f"keepalived.track_files: {path}: {says}")
 
 
 def test_a_directory_of_somebody_else_is_a_clear_error(daemon: Daemon, directory: Path) -> None:

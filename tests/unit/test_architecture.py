@@ -264,7 +264,7 @@ PURE: dict[str, set[str]] = {
     "healthcheck": {"re", "typing"},
     "events": {"collections", "dataclasses", "enum", "typing"},
     "transitions": {"collections"},
-    "forms": {"collections", "dataclasses", "datetime", "json", "math", "re"},
+    "forms": {"collections", "dataclasses", "datetime", "itertools", "json", "math", "re"},
     "folding": {"collections", "dataclasses", "typing"},
     "packets": {"collections", "dataclasses", "functools"},
     "rhythm": set(),
