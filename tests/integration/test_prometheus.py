@@ -116,7 +116,9 @@ def instance(agent: Agent) -> str:
 
 def beside(server: MariaDB, address: str) -> Agent:
     """Its agent, asked on an address that stays when the server's own is cut off; it answers on both."""
-    return Agent.for_node(server, http={"listen": [f"{address}:{HTTP_PORT}", f"{server.address}:{HTTP_PORT}"]})
+    http = {"listen": [f"{address}:{HTTP_PORT}", f"{server.address}:{HTTP_PORT}"]}
+    trial = {"base": "reader", "max_lag": "1s", "dry_run": True}  # no alert goes by what it does
+    return Agent.for_node(server, http=http, roles={"trial": trial})
 
 
 @contextmanager
