@@ -11,10 +11,11 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 
 from healthagent.events import KIND_TEXT, Event, Value, spoken
+from healthagent.render import moment
 
 __all__ = ["LINE_LIMIT", "Line", "as_json", "datagram", "logfmt", "prefixed", "text"]
 
@@ -39,13 +40,13 @@ class Line:
 
 def text(line: Line) -> bytes:
     """For a terminal: local time, level, sentence."""
-    moment = datetime.fromtimestamp(line.wall).isoformat(timespec="milliseconds")
-    return _fitting(line, lambda event: _ended(f"{moment} {event.level.name} {plain(event.says)}"))
+    here = datetime.fromtimestamp(line.wall).isoformat(timespec="milliseconds")
+    return _fitting(line, lambda event: _ended(f"{here} {event.level.name} {plain(event.says)}"))
 
 
 def logfmt(line: Line) -> bytes:
     """`key=value`, what is more than one word as a JSON string."""
-    head = f"time={_utc(line.wall)} level={line.event.level.name.lower()}"
+    head = f"time={moment(line.wall)} level={line.event.level.name.lower()}"
     return _fitting(line, lambda event: _ended(f"{head} {_pairs(event)}"))
 
 
@@ -56,7 +57,7 @@ def prefixed(line: Line) -> bytes:
 
 def as_json(line: Line) -> bytes:
     """One object; numbers and lists are such."""
-    head = {"time": _utc(line.wall), "level": line.event.level.name.lower(), "event": line.event.kind.value}
+    head = {"time": moment(line.wall), "level": line.event.level.name.lower(), "event": line.event.kind.value}
     return _fitting(line, lambda event: _ended(json.dumps(head | {"message": event.says} | _known(event))))
 
 
@@ -89,7 +90,7 @@ def _fields(event: Event, wall: float) -> Iterator[tuple[str, str]]:
     yield "PRIORITY", str(PRIORITIES[event.level])
     yield "SYSLOG_IDENTIFIER", "healthagent"
     yield "EVENT", event.kind.value
-    yield "TIME", _utc(wall)
+    yield "TIME", moment(wall)
     for name, value in _known(event).items():
         for item in value if isinstance(value, tuple) else (value,):
             yield ONE_OF.get(name, name).upper(), spoken(item)
@@ -143,7 +144,3 @@ def _cut(event: Event, length: int, items: int) -> Event:
 
     fields = {name: shorter(value) for name, value in event.fields.items()}
     return replace(event, says=short(event.says), fields=fields)
-
-
-def _utc(wall: float) -> str:
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -3,13 +3,14 @@
 import logging
 import os
 import traceback
+from pathlib import Path
 
 from healthagent.events import Event, Kind, Level
 from healthagent.forms import Line
 from healthagent.outlet import Outlet
 from healthagent.sinks import STDERR, sink
 
-__all__ = ["CLOSE_SECONDS", "close", "configure", "fault", "tell"]
+__all__ = ["CLOSE_SECONDS", "close", "configure", "fault", "tell", "tell_of_file"]
 
 log = logging.getLogger("healthagent")
 CLOSE_SECONDS = 0.5  # of the end of the process, for a log that nobody reads
@@ -18,6 +19,12 @@ CLOSE_SECONDS = 0.5  # of the end of the process, for a log that nobody reads
 def tell(event: Event) -> None:
     """One line in the log. Never waits, and may be called from any thread."""
     log.log(event.level, "%s", event.says, extra={"event": event})
+
+
+def tell_of_file(path: Path, says: str, trouble: str | None = None) -> None:
+    """A file that the configuration asks for: what is in its way, or that it is well again."""
+    level = Level.ERROR if trouble else Level.INFO
+    tell(Event(kind=Kind.FILE, level=level, says=says, fields={"file": str(path), "error": trouble}))
 
 
 def fault(says: str, error: BaseException | None, level: Level = Level.ERROR) -> None:

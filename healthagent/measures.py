@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from healthagent import families
-from healthagent.decide import passing
+from healthagent.decide import own, passing
 from healthagent.facts import Replication, Snapshot
 from healthagent.families import Family, Samples
 from healthagent.model import Publication, Status, Verdict
@@ -63,19 +63,19 @@ def _node(publication: Publication, version: str) -> Measured:
 
 
 def _roles(publication: Publication, tally: Tally) -> Measured:
-    # the others are somebody's question with parameters: its words must not become labels
-    own: dict[str, Verdict] = {name: it for name, it in publication.verdicts.items() if name == it.role}
-    yield families.ROLE_UP, [((name,), verdict.status is Status.UP) for name, verdict in own.items()]
-    yield families.ROLE_DRAINING, [((name,), verdict.status is Status.DRAIN) for name, verdict in own.items()]
-    yield families.ROLE_DRY_RUN, [((name,), 1) for name, verdict in own.items() if verdict.dry_run]
-    yield families.ROLE_WEIGHT, [((name,), verdict.weight) for name, verdict in own.items()]
+    # not somebody's question with parameters: its words must not become labels
+    verdicts: dict[str, Verdict] = {name: publication.verdicts[name] for name in own(publication)}
+    yield families.ROLE_UP, [((name,), verdict.status is Status.UP) for name, verdict in verdicts.items()]
+    yield families.ROLE_DRAINING, [((name,), verdict.status is Status.DRAIN) for name, verdict in verdicts.items()]
+    yield families.ROLE_DRY_RUN, [((name,), 1) for name, verdict in verdicts.items() if verdict.dry_run]
+    yield families.ROLE_WEIGHT, [((name,), verdict.weight) for name, verdict in verdicts.items()]
     yield (
         families.ROLE_REASON,
-        [((name, reason.word), 1) for name, verdict in own.items() for reason in dict.fromkeys(verdict.reasons)],
+        [((name, reason.word), 1) for name, verdict in verdicts.items() for reason in dict.fromkeys(verdict.reasons)],
     )
     yield (
         families.GATE_PASSED,
-        [((name, gate.value), passed) for name in own for gate, passed in passing(publication, name).items()],
+        [((name, gate.value), passed) for name in verdicts for gate, passed in passing(publication, name).items()],
     )
     yield families.TRANSITIONS, [((name, to.value), count) for (name, to), count in tally.transitions.items()]
     yield families.STATE_TRANSITIONS, [((state.word,), count) for state, count in tally.states.items()]

@@ -81,7 +81,6 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """For prometheus_client. Nothing of it is kept, no `_created` is told."""
-        self._follow()
         publication = self._board.current()
         found = measures(publication, self.tally, version=__version__, now=clock.now())
         more = mysqld_measures(publication) if self._mysqld_names else ()

@@ -17,7 +17,7 @@ from healthagent.model import Publication, Status, Verdict
 
 __all__ = ["Notifier", "status_line", "watchdog_seconds"]
 
-BEAT_SECONDS = 5.0  # without a watchdog: for what found no room, and for facts that have grown too old unheard
+BEAT_SECONDS = 5.0  # without a watchdog: for what found no room
 RETRY_SECONDS = 0.5  # while the monitor stands still: it may go on at any moment
 STATUS_LIMIT = 1000  # characters; systemd ignores what is longer than 4096 bytes (NOTIFY_BUFFER_MAX)
 SHOWN_ROLES = ("writer", "reader", "any")

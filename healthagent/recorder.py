@@ -11,9 +11,8 @@ from pathlib import Path
 from healthagent import __version__, clock
 from healthagent.config import Config, shown
 from healthagent.errand import Errand
-from healthagent.events import Event, Kind, Level
 from healthagent.facts import Snapshot
-from healthagent.logs import tell
+from healthagent.logs import tell_of_file
 from healthagent.lookout import Lookout
 from healthagent.record import RELOAD, START, TURN, Ack, End, Entry, Header, Recording, Sample
 from healthagent.recordfile import RecordFile
@@ -147,13 +146,10 @@ class _Desk:
         said = await self._lookout.look(self._carry)
         trouble, lost = said if said is not None else (f"has not answered for {LOOK_SECONDS:g} s", 0)
         if trouble and not self._trouble:
-            self._tell(Level.ERROR, f"probe.record: {self.path}: {trouble}; it goes on when it can", trouble)
+            tell_of_file(self.path, f"probe.record: {self.path}: {trouble}; it goes on when it can", trouble)
         elif self._trouble and not trouble:
-            self._tell(Level.INFO, f"probe.record: {self.path} is written again; {lost} samples were lost")
+            tell_of_file(self.path, f"probe.record: {self.path} is written again; {lost} samples were lost")
         self._trouble = trouble
-
-    def _tell(self, level: Level, says: str, trouble: str | None = None) -> None:
-        tell(Event(kind=Kind.FILE, level=level, says=says, fields={"file": str(self.path), "error": trouble}))
 
     def _carry(self) -> tuple[str, int]:
         """In the thread: what waits goes to the file. What was in the way ("": nothing), and how many were lost."""

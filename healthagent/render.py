@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from healthagent.balancers import Heard
+from healthagent.decide import own
 from healthagent.facts import Position, Replication, Snapshot
 from healthagent.model import Factors, GateReport, Publication, Status, Verdict
 from healthagent.reasons import STATE_TEXT, Reason
@@ -126,12 +127,11 @@ def state_document(
         },
         "roles": {
             name: {
-                **_about(verdict),
-                "dry_run": verdict.dry_run,
+                **_about(publication.verdicts[name]),
+                "dry_run": publication.verdicts[name].dry_run,
                 "factors": factors_document(publication.factors.get(name)),
             }
-            for name, verdict in publication.verdicts.items()
-            if name == verdict.role  # the others are somebody's question with parameters
+            for name in own(publication)
         },
         "galera": _galera(publication, facts),
         "replication": _replications(publication),

@@ -5,6 +5,7 @@ Kept over reloads, and whatever has been counted once stays: a role or a listene
 
 from bisect import bisect_left
 
+from healthagent.decide import own, turned
 from healthagent.facts import FailureKind, Snapshot
 from healthagent.model import Publication, Status
 from healthagent.reasons import State
@@ -49,15 +50,15 @@ class Tally:
         before, self._told = self._told, publication
         if publication.snapshot is not None and publication.snapshot is not self._sample:
             self._sampled(publication.snapshot)
-        for name, verdict in publication.verdicts.items():
-            if name != verdict.role:  # somebody's question with parameters
-                continue
+        for name in own(publication):
             for status in Status:
                 self.transitions.setdefault((name, status), 0)
-            old = before.verdicts.get(name) if before is not None else None
-            if old is not None and old.status is not verdict.status:
-                self.transitions[name, verdict.status] += 1
-        if before is not None and before.state is not publication.state:
+        if before is None:
+            return
+        for name in turned(before, publication):
+            if name in before.verdicts:  # else it is new, and has become nothing else
+                self.transitions[name, publication.verdicts[name].status] += 1
+        if before.state is not publication.state:
             self.states[publication.state] += 1
 
     def _sampled(self, snapshot: Snapshot) -> None:

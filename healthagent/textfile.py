@@ -16,8 +16,7 @@ from pathlib import Path
 
 from healthagent.board import Board
 from healthagent.errand import Errand
-from healthagent.events import Event, Kind, Level
-from healthagent.logs import tell
+from healthagent.logs import tell_of_file
 from healthagent.lookout import Lookout
 from healthagent.model import Verdict
 
@@ -73,10 +72,8 @@ class Textfile:
         if trouble is None:
             trouble = f"{path.parent} has not answered for {LAST_SECONDS:g} s"
         if trouble:
-            says = (
-                f"{path}: cannot be removed: {trouble}; remove it, or the collector goes on telling what stands there"
-            )
-            tell(Event(kind=Kind.FILE, level=Level.ERROR, says=says, fields={"file": str(path), "error": trouble}))
+            says = f"cannot be removed: {trouble}; remove it, or the collector goes on telling what stands there"
+            tell_of_file(path, f"{path}: {says}", trouble)
 
     def _beat(self) -> None:
         self._look()
@@ -99,9 +96,9 @@ class Textfile:
             trouble = f"{path.parent} has not answered for {DEADLINE_SECONDS:g} s"
         if trouble and not self._trouble:
             says = f"{path}: cannot be written: {trouble}; tried again every {PACE_SECONDS:g} s"
-            tell(Event(kind=Kind.FILE, level=Level.ERROR, says=says, fields={"file": str(path), "error": trouble}))
+            tell_of_file(path, says, trouble)
         elif self._trouble and not trouble:
-            tell(Event(kind=Kind.FILE, says=f"{path}: written again", fields={"file": str(path)}))
+            tell_of_file(path, f"{path}: written again")
         self._trouble = trouble
 
 
