@@ -110,9 +110,7 @@ def daemon(tmp_path: Path) -> Iterator[Guarded]:
     found = Guarded(tmp_path)
     with well(tmp_path / "no.sock"):
         yield found
-        if found.process is not None:
-            found.process.kill()
-            found.process.wait(10)
+        found.close()
 
 
 @pytest.fixture

@@ -72,6 +72,12 @@ class Daemon:
         self.process.terminate()
         return self.process.wait(10)
 
+    def close(self) -> None:
+        """Ends what is left of it."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+
     def said(self) -> str:
         return self.log.read_text()
 
@@ -122,9 +128,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     found = Daemon(tmp_path)
     found.configure()
     yield found
-    if found.process is not None and found.process.poll() is None:
-        found.process.kill()
-        found.process.wait(10)
+    found.close()
 
 
 def test_without_a_server_it_starts_answers_503_and_stops_with_0(daemon: Daemon) -> None:

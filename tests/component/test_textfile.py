@@ -32,9 +32,7 @@ def path(tmp_path: Path) -> Path:
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
     found = Daemon(tmp_path)
     yield found
-    if found.process is not None and found.process.poll() is None:
-        found.process.kill()
-        found.process.wait(10)
+    found.close()
 
 
 def setting(path: Path) -> str:

@@ -29,9 +29,7 @@ def track(*paths: Path, role: str = "any") -> str:
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
     found = Daemon(tmp_path)
     yield found
-    if found.process is not None and found.process.poll() is None:
-        found.process.kill()
-        found.process.wait(10)
+    found.close()
 
 
 def holds(path: Path, value: str) -> bool:
